@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -108,18 +108,27 @@ class Ledger:
 
     def find(self, call: Call) -> Reply | None:
         """The settled answer to a call, or None; failures are never served."""
-        row = self._db.execute(
+        row: tuple[Any, ...] | None = self._db.execute(
             "SELECT text, finish, prompt_tokens, completion_tokens, cost_usd, seconds, raw FROM calls "
             "WHERE key = ? AND state = 'settled'",
             (call.key,),
         ).fetchone()
-        return Reply(*row, cached=True) if row else None
+        return replace(Reply(*row), cached=True) if row else None
 
     def plan(self, calls: Sequence[Call], stage: str) -> None:
         """Write the calls of a round down before any of them is sent."""
         now = time.time()
         rows = [
-            (c.key, c.endpoint, c.model, json.dumps(dict(c.request), ensure_ascii=False), c.sample, self.run, stage, now)
+            (
+                c.key,
+                c.endpoint,
+                c.model,
+                json.dumps(dict(c.request), ensure_ascii=False),
+                c.sample,
+                self.run,
+                stage,
+                now,
+            )
             for c in calls
         ]
         with self._db:
@@ -153,7 +162,8 @@ class Ledger:
                 f"{budget.max_tokens} are used. Raise the cap and run the same command again."
             )
         self._db.execute(
-            "UPDATE calls SET state = 'reserved', run = ?, reserved_usd = ?, reserved_tokens = ?, sends = sends + 1 WHERE key = ?",
+            "UPDATE calls SET state = 'reserved', run = ?, reserved_usd = ?, reserved_tokens = ?, sends = sends + 1 "
+            "WHERE key = ?",
             (self.run, quote.usd, quote.tokens, call.key),
         )
         self._add(quote.usd, quote.tokens)
@@ -161,8 +171,8 @@ class Ledger:
     def settle(self, call: Call, reply: Reply, quote: Quote) -> None:
         """Store an answer and replace its reservation by what it cost."""
         self._db.execute(
-            "UPDATE calls SET state = 'settled', settled = ?, text = ?, finish = ?, prompt_tokens = ?, completion_tokens = ?, "
-            "cost_usd = ?, seconds = ?, raw = ?, error = NULL WHERE key = ?",
+            "UPDATE calls SET state = 'settled', settled = ?, text = ?, finish = ?, prompt_tokens = ?, "
+            "completion_tokens = ?, cost_usd = ?, seconds = ?, raw = ?, error = NULL WHERE key = ?",
             (
                 time.time(),
                 reply.text,
@@ -181,7 +191,8 @@ class Ledger:
         """Store a failure; `charged` says that the endpoint may bill it, so the reservation is kept as lost."""
         lost = (quote.usd or 0.0, quote.tokens) if charged else (0.0, 0)
         self._db.execute(
-            "UPDATE calls SET state = 'failed', error = ?, lost_usd = lost_usd + ?, lost_tokens = lost_tokens + ? WHERE key = ?",
+            "UPDATE calls SET state = 'failed', error = ?, lost_usd = lost_usd + ?, lost_tokens = lost_tokens + ? "
+            "WHERE key = ?",
             (error, *lost, call.key),
         )
         if not charged:

@@ -51,7 +51,7 @@ class _Child:
     def __init__(self, model: Path, job: dict[str, Any]) -> None:
         check_gguf(model)
         self.model = model
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         environment = {**os.environ, "GGML_NO_BACKTRACE": "1", "PYTHONIOENCODING": "utf-8"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "yearling.llama", json.dumps({**job, "model": str(model)})],
@@ -107,7 +107,9 @@ class _Child:
             self._process.wait()
         self._log.close()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -120,7 +122,14 @@ class Server(_Child):
     def __init__(self, model: Path, *, parallel: int = 1, context: int = 2048, port: int = 0, name: str = "") -> None:
         if port:
             check_port(port)
-        job = {"job": "serve", "parallel": parallel, "context": context, "port": port, "threads": threads(), "name": name}
+        job = {
+            "job": "serve",
+            "parallel": parallel,
+            "context": context,
+            "port": port,
+            "threads": threads(),
+            "name": name,
+        }
         super().__init__(model, job)
         try:
             self.url: str = self._read()["url"]
@@ -180,7 +189,9 @@ def check_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise UserError(f"port {port} on 127.0.0.1 cannot be used: {error.strerror}. Choose another with --port.") from None
+            raise UserError(
+                f"port {port} on 127.0.0.1 cannot be used: {error.strerror}. Choose another with --port."
+            ) from None
 
 
 class _Blob(ctypes.Structure):
@@ -220,7 +231,10 @@ def native() -> ctypes.CDLL:
         "llama_init_from_model": (pointer, (pointer, blob)),
         "llama_model_get_vocab": (pointer, (pointer,)),
         "llama_vocab_n_tokens": (integer, (pointer,)),
-        "llama_tokenize": (integer, (pointer, ctypes.c_char_p, integer, integers, integer, ctypes.c_bool, ctypes.c_bool)),
+        "llama_tokenize": (
+            integer,
+            (pointer, ctypes.c_char_p, integer, integers, integer, ctypes.c_bool, ctypes.c_bool),
+        ),
         "llama_batch_init": (_Batch, (integer, integer, integer)),
         "llama_decode": (integer, (pointer, _Batch)),
         "llama_get_logits_ith": (ctypes.POINTER(ctypes.c_float), (pointer, integer)),

@@ -39,7 +39,9 @@ class Teacher(Section):
     """The bigger model that writes the data."""
 
     model: str = Field(description="openai:<model>, or local:<file.gguf | hf repo/file.gguf | shipped:name>")
-    base_url: str | None = Field(None, description="the OpenAI-compatible endpoint, as given: nothing is appended to it")
+    base_url: str | None = Field(
+        None, description="the OpenAI-compatible endpoint, as given: nothing is appended to it"
+    )
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
     price: Price | None = Field(None, description="without it the cost is unknown (a local teacher costs nothing)")
     template: Path | None = Field(None, description="the teacher's chat template, where only raw completion is served")
@@ -62,7 +64,8 @@ class Generate(Section):
     seeds: Path | None = Field(None, description="seed tasks as JSONL (alpaca); without it the shipped ones")
     system: str | None = Field(None, description="system turn under which the teacher answers")
     max_tokens: int = Field(512, ge=8, description="limit of an answer; an unfinished one is rejected, never cut")
-    temperature: float = Field(1.0, ge=0, le=2, description="sampling temperature of instructions and answers")
+    temperature: float = Field(1.0, ge=0, le=2, description="sampling temperature of instructions")
+    answer_temperature: float = Field(0.7, ge=0, le=2, description="sampling temperature of answers")
     min_p: float = Field(0.05, ge=0, le=1, description="minimum probability relative to the best token (local only)")
     per_call: int = Field(8, ge=1, le=20, description="new tasks asked of one call (alpaca)")
     demonstrations: int = Field(3, ge=1, le=16, description="seed tasks shown in one call (alpaca)")
@@ -96,7 +99,9 @@ class Curate(Section):
     shape: bool = Field(True, description="reject empty, unfinished, echoing and malformed rows")
     refusal: bool = Field(True, description="reject refusals and assistant boilerplate")
     exact: bool = Field(True, description="keep the first of exact duplicates")
-    novelty: Share | None = Field(0.7, description="reject above this ROUGE-L F to an earlier prompt; null switches off")
+    novelty: Share | None = Field(
+        0.7, description="reject above this ROUGE-L F to an earlier prompt; null switches off"
+    )
     test: Share = Field(0.1, description="share of prompts held out for eval, chosen by hash")
 
 
@@ -105,7 +110,9 @@ class Student(Section):
 
     base: str = Field(description="hub name, folder, file.gguf, or shipped:name")
     template: str | None = Field(None, description="a shipped template (plain, alpaca, chatml) or a .jinja file")
-    max_seq_length: int | Literal["auto"] = Field("auto", description="auto holds the longest row; cut rows are refused")
+    max_seq_length: int | Literal["auto"] = Field(
+        "auto", description="auto holds the longest row; cut rows are refused"
+    )
 
 
 class Lora(Section):
@@ -144,7 +151,9 @@ class Eval(Section):
     """Exam: base, student and teacher answer held-out prompts."""
 
     against: Literal["teacher", "none"] = Field("teacher", description="whom the student is compared with")
-    on: tuple[Literal["merged", "q8_0", "q4_k_m"], ...] = Field(("merged", "q4_k_m"), description="student files to ask")
+    on: tuple[Literal["merged", "q8_0", "q4_k_m"], ...] = Field(
+        ("merged", "q4_k_m"), description="student files to ask"
+    )
     max_rows: int = Field(200, ge=1, description="held-out rows asked, the first by hash")
     max_tokens: int = Field(256, ge=1, description="limit of an answer; a longer one did not stop by itself")
     questions: tuple[str, ...] = Field((), description="questions of your own, answered side by side in the report")
@@ -259,7 +268,9 @@ def _missing(recipe: Recipe) -> list[tuple[str, str]]:
             needs.append(("teacher", "eval against the teacher needs one; or set `eval: {against: none}`"))
     for stage in ("train", "export", "eval"):
         if getattr(recipe, stage) and recipe.student is None:
-            needs.append(("student", f"{stage} needs a student, for example `student: {{base: HuggingFaceTB/SmolLM2-135M}}`"))
+            needs.append(
+                ("student", f"{stage} needs a student, for example `student: {{base: HuggingFaceTB/SmolLM2-135M}}`")
+            )
     if recipe.eval and recipe.export:
         absent = [name for name in recipe.eval.on if name != "merged" and name not in recipe.export.quant]
         needs += [("eval.on", f"{name} is not exported; add it to export.quant") for name in absent]

@@ -45,7 +45,9 @@ class Template:
         try:
             return environment.from_string(self.text)
         except jinja2.TemplateSyntaxError as error:
-            raise UserError(f"the chat template ({self.name}) is not Jinja: line {error.lineno}: {error.message}.") from None
+            raise UserError(
+                f"the chat template ({self.name}) is not Jinja: line {error.lineno}: {error.message}."
+            ) from None
 
     def render(self, messages: Sequence[Message], generation: bool = False) -> str:
         """The text of a conversation; with `generation`, up to where the assistant begins to answer."""

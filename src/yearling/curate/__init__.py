@@ -1,0 +1,1 @@
+"""Judgement: each judge leaves a verdict on each record; nothing is deleted."""

@@ -1,0 +1,67 @@
+"""Texts as tokens, as words counted, and folded for comparison.
+
+In: any Unicode text. Out: token lists, a word count, a folded form.
+Does not stem, translate, or guess the language.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Literal
+
+Tokenizer = Literal["unicode", "rouge"]
+
+# Scripts written without spaces between words: Thai, Lao, Myanmar, Khmer, kana, Han (with its extensions).
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+# Punctuation that belongs to those scripts, so that a text of them holds nothing else to count as words.
+UNSPACED_MARKS = "\u3000-\u3004\u3008-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+# What may close or open a sentence without changing what it says; signs such as - % # + do change it.
+OUTER = " .,;:!?\u2026\"'`()[]{}<>\u00ab\u00bb\u2039\u203a\u201e\u201c\u201d\u201a\u2018\u2019\u00bf\u00a1\u060c\u061f\u3001\u3002\u300c\u300d\u300e\u300f"
+
+_ASCII_TOKEN = re.compile(r"[a-z0-9]+")
+_TOKEN = re.compile(rf"[{UNSPACED}]|[^ {UNSPACED}]+")
+_UNSPACED_RUN = re.compile(rf"[{UNSPACED}{UNSPACED_MARKS}]+")
+
+
+def rouge_tokens(text: str) -> list[str]:
+    """Tokens as the published novelty rule has them: lowercased runs of a-z and 0-9, all else separates."""
+    return _ASCII_TOKEN.findall(text.lower())
+
+
+def unicode_tokens(text: str) -> list[str]:
+    """Tokens of any script; on ASCII text the same as `rouge_tokens`.
+
+    Letters, digits and their marks form words after NFKC and case folding; scripts without spaces go
+    character by character. Emoji and symbols are no tokens.
+    """
+    if text.isascii():
+        return _ASCII_TOKEN.findall(text.lower())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    # Marks count as letters: Arabic vowels and Indic vowel signs would otherwise cut words apart.
+    return _TOKEN.findall("".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in folded))
+
+
+TOKENIZERS: dict[Tokenizer, Callable[[str], list[str]]] = {"unicode": unicode_tokens, "rouge": rouge_tokens}
+
+
+def word_count(text: str) -> int:
+    """Words between spaces, plus one word for each two characters of a script that has no spaces."""
+    unspaced = sum(len(run) for run in _UNSPACED_RUN.findall(text) if not run.isspace())
+    return len(_UNSPACED_RUN.sub(" ", text).split()) + (unspaced + 1) // 2
+
+
+def fold_spaces(text: str) -> str:
+    """Compatibility forms, case and runs of white space folded away."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.split())
+
+
+def fold(text: str) -> str:
+    """`fold_spaces`, and sentence punctuation and quotes around the whole text taken off (unless nothing is left)."""
+    spaced = fold_spaces(text)
+    return spaced.strip(OUTER) or spaced

@@ -1,0 +1,170 @@
+"""Load the student's base: tokenizer, template and weights, from the hub, a folder or a GGUF file.
+
+In: the recipe's student section. Out: objects of transformers, and the facts that rows and files depend on.
+A GGUF base is converted once into the project's cache. Weights are read from safetensors or GGUF only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yearling.errors import UserError
+from yearling.hub import cache_folder, find_gguf, is_gguf
+from yearling.progress import say
+from yearling.recipe import Student as Settings
+from yearling.record import Message, digest, file_digest
+from yearling.students.template import Template, find_template
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+CONVERSION = 1  # raised when what `_convert` writes changes
+
+
+@dataclass(frozen=True)
+class Student:
+    """A base model that is not loaded until asked for: `folder` is a local folder or a hub name."""
+
+    folder: str
+    gguf: Path | None
+    template_name: str | None
+    digest: str
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The fast tokenizer, with a padding token that is never the stop token."""
+        return load_tokenizer(self.folder)
+
+    @cached_property
+    def template(self) -> Template:
+        """The template named in the recipe, or the base's own."""
+        tokenizer = self.tokenizer
+        text = find_template(self.template_name) if self.template_name else tokenizer.chat_template
+        if not isinstance(text, str):
+            raise UserError(
+                f"{self.folder} has no chat template of its own. Name one: `student: {{template: plain}}` (or "
+                "alpaca, chatml, a .jinja file)."
+            )
+        return Template(
+            text, tokenizer.bos_token or "", tokenizer.eos_token or "", self.template_name or "the model's own"
+        )
+
+    @cached_property
+    def stop(self) -> str:
+        """The token that ends the assistant's turn in this template."""
+        mark = "\x00answer\x00"
+        turns = (Message("user", "?"), Message("assistant", mark))
+        tail = self.template.render(turns).partition(mark)[2].lstrip()
+        ids = self.tokenizer(tail, add_special_tokens=False)["input_ids"]
+        special = set(self.tokenizer.all_special_ids)
+        if not ids or ids[0] not in special:
+            raise UserError(
+                f"the template ({self.template.name}) ends an answer with {tail[:20]!r}, which is no special token: "
+                "the student could not learn to stop. Use eos_token after the assistant's words."
+            )
+        return str(self.tokenizer.convert_ids_to_tokens(ids[0]))
+
+    def weights(self, dtype: str) -> PreTrainedModel:
+        """The model with its weights as torch's `dtype` ("float32", "bfloat16")."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        with quiet():
+            try:
+                model = AutoModelForCausalLM.from_pretrained(
+                    self.folder, dtype=getattr(torch, dtype), use_safetensors=True
+                )
+            except (OSError, ValueError) as error:
+                raise UserError(f"the base {self.folder} cannot be loaded: {str(error).splitlines()[0]}") from None
+        return model
+
+
+def open_student(settings: Settings) -> Student:
+    """Find the base of a recipe, converting a GGUF file once; raises UserError where it cannot be had."""
+    require_train()
+    if is_gguf(settings.base):
+        gguf = find_gguf(settings.base)
+        sha = file_digest(gguf)
+        folder = cache_folder() / "bases" / f"{sha[:24]}-{CONVERSION}"
+        if not (folder / "config.json").is_file():
+            _convert(gguf, folder)
+        return Student(str(folder), gguf, settings.template, sha)
+    path = Path(settings.base).expanduser()
+    if path.is_dir():
+        return Student(
+            str(path), None, settings.template, digest([[p.name, p.stat().st_size] for p in sorted(path.iterdir())])
+        )
+    if path.exists() or settings.base.count("/") != 1:
+        raise UserError(f"student.base {settings.base!r} is no folder, no .gguf file, no <org>/<name> on the hub.")
+    return Student(settings.base, None, settings.template, digest(settings.base))
+
+
+def load_tokenizer(folder: str) -> PreTrainedTokenizerBase:
+    """A fast tokenizer whose padding differs from its stop token."""
+    from transformers import AutoTokenizer
+
+    with quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
+        except (OSError, ValueError) as error:
+            raise UserError(f"the tokenizer of {folder} cannot be loaded: {str(error).splitlines()[0]}") from None
+    return tokenizer
+
+
+def require_train() -> None:
+    """Raise UserError where the `train` extra is not installed."""
+    import importlib.util
+
+    missing = [name for name in ("torch", "transformers", "peft", "trl") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"this step needs {', '.join(missing)}: run `pip install 'yearling[train]'`.")
+
+
+class quiet:
+    """Silence transformers' progress bars and warnings: what matters is said by the stages."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self._level = logging.get_verbosity()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging
+
+        logging.set_verbosity(self._level)
+        logging.enable_progress_bar()
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Write a GGUF base as a transformers folder: weights as float32 safetensors, tokenizer, config."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from yearling.llama import check_gguf
+
+    check_gguf(gguf)
+    say(f"student: converting {gguf.name} for training (once)")
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(**where)
+            model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+            # the weights are dequantised now; the mark of the GGUF quantiser would forbid saving them
+            model.hf_quantizer = None
+            if hasattr(model.config, "quantization_config"):
+                del model.config.quantization_config
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+        temporary.replace(folder)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise UserError(f"{gguf} cannot be converted: {str(error).splitlines()[0]}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
