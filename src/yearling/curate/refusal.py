@@ -60,4 +60,4 @@ def refusal_in(prompt: str, completion: str) -> str | None:
 
 def _plain(text: str) -> str:
     lowered = unicodedata.normalize("NFKC", text).lower().translate(_APOSTROPHES)
-    return re.sub(r"[^\S\n]+", " ", lowered)
+    return re.sub(r"\s*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", lowered))

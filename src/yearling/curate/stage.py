@@ -1,7 +1,7 @@
 """The curate stage: every judge speaks on every record, and what it said is kept.
 
 In: `records/` of a run, the recipe's curate section. Out: `verdicts/<judge>/verdicts.parquet`, and
-`verdicts/<judge>.json` with the key under which it was made and its counts; a judge whose key stands is not asked again.
+`verdicts/<judge>.json` with its key and counts; a judge whose key stands is not asked again.
 Deletes no record, and does not write the accepted ones anywhere: they are a view (`measure/accepted.py`).
 """
 

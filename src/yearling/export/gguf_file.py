@@ -128,11 +128,14 @@ def _add_attention(writer: gguf.GGUFWriter, config: Any, arch: gguf.MODEL_ARCH) 
     if list(config.layer_types) != pattern:
         raise UserError(f"llama.cpp expects full attention in every layer number {period} of {config.model_type}.")
     if config.query_pre_attn_scalar != _head(config):
-        raise UserError(f"llama.cpp scales attention by the head width {_head(config)}, not {config.query_pre_attn_scalar}.")
+        scale = config.query_pre_attn_scalar
+        raise UserError(f"llama.cpp scales attention by the head width {_head(config)}, this model by {scale}.")
     if getattr(config, "use_bidirectional_attention", False):
         raise UserError("llama.cpp reads this model from left to right only, it was made for both directions.")
     writer.add_sliding_window(config.sliding_window)
     if arch == gguf.MODEL_ARCH.GEMMA2:
+        if not (config.attn_logit_softcapping and config.final_logit_softcapping):
+            raise UserError("llama.cpp always caps the logits of gemma2, this model does not.")
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
     elif config.attn_logit_softcapping or config.final_logit_softcapping:
@@ -164,7 +167,8 @@ def _divisors(config: Any, rope: dict[str, Any]) -> Array:
 
     scaled = ROPE_INIT_FUNCTIONS["llama3"](config, None)[0].double().numpy()
     plain = rope["rope_theta"] ** (-np.arange(0, _head(config), 2, dtype=np.float64) / _head(config))
-    return (plain / scaled).astype(np.float32)
+    divisors: Array = (plain / scaled).astype(np.float32)
+    return divisors
 
 
 def _weights(model: PreTrainedModel, arch: gguf.MODEL_ARCH) -> list[_Weight]:

@@ -40,12 +40,12 @@ class GgufReader(gguf.GGUFReader):
     def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[NDArray[Any]], list[int], list[Value]]:
         if raw_type != Value.ARRAY:
             return super()._get_field_parts(orig_offs, raw_type)
-        item, count = struct.unpack_from("<IQ", self.data, orig_offs)
+        item, count = struct.unpack_from("<IQ", self.data.data, orig_offs)
         start = orig_offs + 12  # behind the item type and the count
         end = start
         if item == Value.STRING:
             for _ in range(count):
-                end += 8 + struct.unpack_from("<Q", self.data, end)[0]
+                end += 8 + struct.unpack_from("<Q", self.data.data, end)[0]
             part = self.data[start:end]
         else:
             part = self._get(start, self.gguf_scalar_to_np[Value(item)], count)
@@ -59,6 +59,9 @@ def read_gguf(path: Path) -> GgufReader:
     """Open a GGUF file, its weights memory-mapped; raises UserError where it is damaged."""
     try:
         reader = GgufReader(path)
+        for field in reader.fields.values():
+            if field.types == [Value.STRING]:
+                field.contents()  # decodes: bytes that are no UTF-8 are damage too
     except (OSError, ValueError, LookupError, OverflowError, struct.error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path} cannot be read as GGUF ({reason}). Export or download it again.") from None
@@ -222,7 +225,7 @@ def _converted(tensor: gguf.ReaderTensor, kind: Type, pool: ThreadPoolExecutor) 
 
 
 def _quantise_rows(rows: NDArray[Any], out: NDArray[np.uint8], kind: Type) -> bool:
-    """Fill `out` with the quantised `rows`; False where a weight is NaN or infinite (ctypes frees the GIL meanwhile)."""
+    """Fill `out` with the quantised `rows`, the GIL released; False where a weight is NaN or infinite."""
     from yearling.llama import native
 
     wide = np.ascontiguousarray(rows, dtype=np.float32)

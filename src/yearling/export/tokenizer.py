@@ -39,13 +39,14 @@ PROBES = (
     "Hello world", " Hello  world ", "hello", " a", "a", "The quick brown fox jumps over the lazy dog.",
     "I'm you're he'll we've they'd don't IT'S I'M", "it’s ‘quoted’ “text”", "1", "12", "123", "1234567890",
     "In 2023, 3.14159 and 1,000,000.50 cost $99", "abc123def 4x4 a1b2", "v1.2.3-rc4", "10:45 24/12 50%",
-    "  two  three   four    spaces", "\ttab\t\ttabs", "line\nline", "line\n\nline\n\n\nline", "\n", "\n\n  indented\n", "\r\n",
-    "trailing spaces   ", "def f(x):\n    return x ** 2  # squared\n", "for (int i = 0; i < n; ++i) { a[i] += 1; }",
+    "  two  three   four    spaces", "\ttab\t\ttabs", "line\nline", "line\n\nline\n\n\nline", "\n",
+    "\n\n  indented\n", "\r\n", "trailing spaces   ", "def f(x):\n    return x ** 2  # squared\n",
+    "for (int i = 0; i < n; ++i) { a[i] += 1; }",
     '{"key": [1, 2, {"b": null}]}', "<div class=\"a\">x</div>", "https://example.com/a?b=c&d=%20", "user@example.com",
     "CamelCase snake_case SCREAMING_CASE kebab-case", "naïve café Ångström ÜBER straße", "Привет, мир! Как дела?",
-    "你好，世界。今天天气很好", "こんにちは世界 カタカナ", "안녕하세요 세계", "مرحبا بالعالم", "नमस्ते दुनिया", "สวัสดีชาวโลก",
-    "😀 👍🏽 👩‍👩‍👧 🇫🇷", "∑∫√π ≤ ≥ ≠ → ⇒", "!!! ??? ... --- === *** ~~~", "a.b,c;d:e!f?g", "x=y+z-w*v/u^t", "… – — • ™ ©",
-    "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 ㍿ ﬁ", "A" * 40, "mixed 中文 and English 123", "\u00a0non-breaking\u2003space",
+    "你好，世界。今天天气很好", "こんにちは世界 カタカナ", "안녕하세요 세계", "مرحبا بالعالم", "नमस्ते दुनिया",
+    "สวัสดีชาวโลก", "😀 👍🏽 👩‍👩‍👧 🇫🇷", "∑∫√π ≤ ≥ ≠ → ⇒", "!!! ??? ... --- === *** ~~~", "a.b,c;d:e!f?g",
+    "x=y+z-w*v/u^t", "… – — • ™ ©", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 ㍿ ﬁ", "A" * 40, "mixed 中文 and English 123", "\u00a0non-breaking\u2003space",
 )  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def add_tokenizer(
     tokens = reader.fields.get("tokenizer.ggml.tokens")
     found = 0 if tokens is None else len(field_value(tokens))
     if found != rows:
-        raise UserError(f"{metadata_from} has {found} tokens, the model has rows for {rows}. Export without its metadata.")
+        raise UserError(f"{metadata_from} has {found} tokens, the model {rows} rows for them. Export without it.")
     copy_fields(reader, writer, prefix="tokenizer.ggml.")
 
 
@@ -108,7 +109,7 @@ def probe_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    backend: Any = tokenizer.backend_tokenizer  # type: ignore[attr-defined]  # only fast tokenizers reach this
+    backend: Any = tokenizer.backend_tokenizer  # only fast tokenizers reach this
     return list(backend.encode(text, add_special_tokens=False).ids)
 
 
@@ -120,7 +121,7 @@ def _common(tokenizer: PreTrainedTokenizerBase, described: Mapping[str, Any], ro
         texts[token["id"]] = token["content"]
         kinds[token["id"]] = int(TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED)
     if max(texts) >= rows:
-        raise UserError(f"the tokenizer has ids up to {max(texts)}, the model has rows for {rows}. Resize its embedding.")
+        raise UserError(f"the tokenizer has ids up to {max(texts)}, the model only {rows} rows. Resize its embedding.")
     begin, end = _added(tokenizer)
     fields: Fields = {
         # rows that no token has are padding of the matrix

@@ -77,7 +77,7 @@ def roots(records: Sequence[Record]) -> dict[str, str]:
     for record in ordered:
         first.setdefault(fold(record.prompt), record)
     found: dict[str, str] = {}
-    for prompt, record in first.items():
+    for prompt in first:
         path: list[str] = []
         while prompt not in path and prompt not in found:
             path.append(prompt)

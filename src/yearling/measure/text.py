@@ -21,7 +21,10 @@ UNSPACED = (
 # Punctuation that belongs to those scripts, so that a text of them holds nothing else to count as words.
 UNSPACED_MARKS = "\u3000-\u3004\u3008-\u303f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 # What may close or open a sentence without changing what it says; signs such as - % # + do change it.
-OUTER = " .,;:!?\u2026\"'`()[]{}<>\u00ab\u00bb\u2039\u203a\u201e\u201c\u201d\u201a\u2018\u2019\u00bf\u00a1\u060c\u061f\u3001\u3002\u300c\u300d\u300e\u300f"
+OUTER = (
+    " .,;:!?\u2026\"'`()[]{}<>\u00ab\u00bb\u2039\u203a\u201e\u201c\u201d\u201a\u2018\u2019"
+    "\u00bf\u00a1\u060c\u061f\u3001\u3002\u300c\u300d\u300e\u300f"
+)
 
 _ASCII_TOKEN = re.compile(r"[a-z0-9]+")
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^ {UNSPACED}]+")

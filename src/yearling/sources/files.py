@@ -12,7 +12,7 @@ import difflib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -46,7 +46,9 @@ def list_files(path: Path) -> tuple[list[Path], list[str]]:
     inside = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     files = [p for p in inside if p.is_file() and p.suffix.lower() in ENDINGS]
     if not files:
-        raise UserError(f"{path}: the folder holds no {', '.join(ENDINGS)} file. It has {names(p.name for p in inside)}.")
+        raise UserError(
+            f"{path}: the folder holds no {', '.join(ENDINGS)} file. It has {names(p.name for p in inside)}."
+        )
     return files, [p.name for p in inside if p not in files]
 
 
@@ -101,7 +103,7 @@ def header(file: Path, layout: Layout) -> list[str] | None:
     return found
 
 
-def rows(file: Path, layout: Layout, columns: Sequence[str] = ()) -> Iterator[Row]:
+def rows(file: Path, layout: Layout, columns: Sequence[str] = ()) -> Generator[Row, None, None]:
     """The rows of a file; `columns` spares reading the other columns of a Parquet file.
 
     Raises UserError where the file as a whole cannot be read.
@@ -144,8 +146,7 @@ def _decode(file: Path, raw: bytes, offset: int) -> str:
         wide = handle.read(2) in (b"\xff\xfe", b"\xfe\xff")
     looks = " (it looks like UTF-16)" if wide else ""
     raise UserError(
-        f"{file}: not UTF-8 at byte {at}, 0x{bad:02x}{looks}. "
-        "Open the file in an editor and save it again as UTF-8."
+        f"{file}: not UTF-8 at byte {at}, 0x{bad:02x}{looks}. Open the file in an editor and save it again as UTF-8."
     )
 
 
@@ -158,7 +159,7 @@ def _lines(file: Path) -> Iterator[str]:
             offset += len(raw)
 
 
-def _line_rows(file: Path) -> Iterator[Row]:
+def _line_rows(file: Path) -> Generator[Row, None, None]:
     for number, line in enumerate(_lines(file), start=1):
         if line.strip():
             yield _object(number, line)
@@ -181,7 +182,7 @@ def _checked(number: int, value: object) -> Row:
     return Row(number, {}, f"the row is {kind(value)}, not an object with named values.")
 
 
-def _array_rows(file: Path) -> Iterator[Row]:
+def _array_rows(file: Path) -> Generator[Row, None, None]:
     """Elements of a JSON array, one at a time, so that only the text is held and not all its values."""
     with _open(file) as handle:
         text = _decode(file, handle.read(), 0)
@@ -249,7 +250,7 @@ def _csv_header(file: Path) -> list[str]:
     raise UserError(f"{file}: the file is empty. Its first line must name the columns.")
 
 
-def _csv_rows(file: Path) -> Iterator[Row]:
+def _csv_rows(file: Path) -> Generator[Row, None, None]:
     columns: list[str] = []
     for line, cells, problem in _csv_cells(file):
         if problem:
@@ -257,7 +258,9 @@ def _csv_rows(file: Path) -> Iterator[Row]:
         elif not columns:
             columns = _csv_names(cells)
         elif len(cells) != len(columns):
-            yield Row(line, {}, f"the row has {len(cells)} cells, the header has {len(columns)}. Quote cells with commas.")
+            yield Row(
+                line, {}, f"the row has {len(cells)} cells, the header has {len(columns)}. Quote cells with commas."
+            )
         else:
             yield Row(line, dict(zip(columns, cells, strict=True)))
 
@@ -272,7 +275,7 @@ def _parquet_header(file: Path) -> list[str]:
         raise _damaged(file, error) from None
 
 
-def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet_rows(file: Path, columns: Sequence[str]) -> Generator[Row, None, None]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

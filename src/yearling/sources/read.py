@@ -67,7 +67,7 @@ def plan_source(source: Source) -> tuple[list[Reading], str]:
     as_what = first.layout if first.layout in ("csv", "parquet") else ""
     told = f"{first.file.name}: {f'{as_what}, ' if as_what else ''}{first.shape} ({first.why})"
     if len(readings) > 1:
-        told += f"; the other {len(readings) - 1} files of {source.path.name} alike"
+        told += f"; alike: {len(readings) - 1} other file{'s' if len(readings) > 2 else ''} of {source.path.name}"
     ignored = dict.fromkeys(name for reading in readings for name in reading.ignored)
     told += f"; columns not used: {names(ignored)}" if ignored else ""
     told += f"; files not read: {names(passed_over)}" if passed_over else ""
@@ -130,14 +130,18 @@ def _conversations(reading: Reading) -> Iterator[tuple[int, tuple[Message, ...]]
     if found:
         _refuse(reading.file, problems, found)
     if not count:
-        raise UserError(f"{reading.file}: the file holds no rows. Give one that has some, or take it out of the recipe.")
+        raise UserError(
+            f"{reading.file}: the file holds no rows. Give one that has some, or take it out of the recipe."
+        )
 
 
 def _refuse(file: Path, problems: list[str], found: int) -> NoReturn:
     shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
     more = f"\n  and {found - SHOWN} more" if found > SHOWN else ""
     told = "1 problem" if found == 1 else f"{found} problems"
-    raise UserError(f"{file}: {told}, nothing was imported.{shown}{more}\nMend the file and run the same command again.")
+    raise UserError(
+        f"{file}: {told}, nothing was imported.{shown}{more}\nMend the file and run the same command again."
+    )
 
 
 def _refuse_mixture(path: Path, readings: list[Reading]) -> None:
@@ -149,7 +153,9 @@ def _refuse_mixture(path: Path, readings: list[Reading]) -> None:
     other = next((reading for reading in readings if manner(reading) != manner(first)), None)
     if other:
         one, two = (f"{r.file.name} is {' '.join(manner(r))}" for r in (first, other))
-        raise UserError(f"{path}: mixed formats in one folder: {one}, {two}. Import each format as a source of its own.")
+        raise UserError(
+            f"{path}: mixed formats in one folder: {one}, {two}. Import each format as a source of its own."
+        )
 
 
 def _plan(file: Path, format: str) -> Reading:
@@ -170,7 +176,7 @@ def _plan(file: Path, format: str) -> Reading:
 
 
 def _plan_objects(file: Path, found: Layout, format: str) -> Reading:
-    with closing(rows(file, found)) as every:  # type: ignore[type-var]
+    with closing(rows(file, found)) as every:
         sample = list(islice(every, SAMPLE))
     objects = [row.value for row in sample if not row.problem]
     named = next((shape for shape in SHAPES if shape == format), None)
@@ -198,16 +204,16 @@ def _decide(file: Path, objects: list[dict[str, Any]]) -> tuple[Shape, str]:
     told = [shapes for shapes in fits if shapes]
     if not told:
         raise _unknown(file, SHAPES, columns)
-    common = [shape for shape in SHAPES if all(shape in shapes for shape in told)]
+    common = [shape for shape in SHAPES if all(shape in row for row in told)]
     if len(common) > 1:
         raise _ambiguous(file, common, columns)
     if not common:
         kinds = dict.fromkeys(shape for shapes in told for shape in shapes)
         raise UserError(f"{file}: its rows are of several formats ({names(kinds)}). Split it into one file for each.")
     used = next(columns_used(common[0], value) for value in objects if columns_used(common[0], value))
-    which = "every one" if len(told) == len(objects) else str(len(told))
-    has = "have" if which == str(len(told)) and len(told) > 1 else "has"
-    return common[0], f"{which} of the first {len(objects)} rows {has} {' and '.join(used)}"
+    every = "every one" if len(told) == len(objects) else f"only {len(told)}"
+    which = f"{every} of the first {len(objects)} rows" if len(objects) > 1 else "its one row"
+    return common[0], f"{which} has {' and '.join(used)}"
 
 
 def _ambiguous(file: Path, fits: list[Shape], columns: list[str]) -> UserError:
