@@ -485,7 +485,7 @@ def test_more_bits_at_both_ends_and_every_third_between() -> None:
 
 def test_an_unknown_architecture_names_those_known(tokenizer: Any, tmp_path: Path) -> None:
     model = transformers.GPT2LMHeadModel(transformers.GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=300))
-    with pytest.raises(UserError, match="'gpt2'.*qwen3"):
+    with pytest.raises(UserError, match=r"'gpt2'.*qwen3"):
         write_f16(model, tokenizer, tmp_path / "x.gguf", chat_template="", name="x", metadata_from=None)
     assert not list(tmp_path.iterdir())
 

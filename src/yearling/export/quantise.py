@@ -62,6 +62,8 @@ def read_gguf(path: Path) -> GgufReader:
         for field in reader.fields.values():
             if field.types == [Value.STRING]:
                 field.contents()  # decodes: bytes that are no UTF-8 are damage too
+        if any(not tensor.data.ndim or not tensor.data.size for tensor in reader.tensors):
+            raise ValueError("a tensor is empty")
     except (OSError, ValueError, LookupError, OverflowError, struct.error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path} cannot be read as GGUF ({reason}). Export or download it again.") from None

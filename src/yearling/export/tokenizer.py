@@ -46,7 +46,8 @@ PROBES = (
     "CamelCase snake_case SCREAMING_CASE kebab-case", "naïve café Ångström ÜBER straße", "Привет, мир! Как дела?",
     "你好，世界。今天天气很好", "こんにちは世界 カタカナ", "안녕하세요 세계", "مرحبا بالعالم", "नमस्ते दुनिया",
     "สวัสดีชาวโลก", "😀 👍🏽 👩‍👩‍👧 🇫🇷", "∑∫√π ≤ ≥ ≠ → ⇒", "!!! ??? ... --- === *** ~~~", "a.b,c;d:e!f?g",
-    "x=y+z-w*v/u^t", "… – — • ™ ©", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 ㍿ ﬁ", "A" * 40, "mixed 中文 and English 123", "\u00a0non-breaking\u2003space",
+    "x=y+z-w*v/u^t", "… – — • ™ ©", "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 ㍿ ﬁ", "A" * 40,
+    "mixed 中文 and English 123", "\u00a0non-breaking\u2003space",
 )  # fmt: skip
 
 
