@@ -111,6 +111,15 @@ def test_answers_come_whole_and_in_order() -> None:
     assert "From number" not in render_html(exam(20))
 
 
+def test_a_model_without_an_attempt_is_named_so() -> None:
+    nobody = replace(answer(1), by_model={})
+    told = replace(exam(0), answers=(nobody,), questions=(replace(nobody, reference=""),))
+    # A question has no reference, so the teacher's lack shows; a held-out row's reference is the teacher's answer.
+    for name, times in (("base", 2), ("student", 2), ("student q4_k_m", 2), ("teacher", 1)):
+        assert len(re.findall(rf"^{name}: not measured$", render_markdown(told), re.MULTILINE)) == times
+        assert render_html(told).count(f"<h4>{name}</h4>") == times
+
+
 def test_nothing_is_fetched_and_nothing_runs() -> None:
     page = render_html(exam())
     assert "http://" not in page and "https://" not in page and "@import" not in page and "url(" not in page

@@ -291,6 +291,7 @@ def _is_variable(name: str) -> bool:
 
 
 def _set(name: str) -> str:
+    name = name if _is_variable(name) else "OPENAI_API_KEY"
     return f'$env:{name} = "…"' if platform.system() == "Windows" else f"export {name}=…"
 
 
@@ -348,7 +349,7 @@ def _teacher(teacher: Teacher) -> Check:
         return Check("teacher", "fail", "unknown kind", "write `model: openai:<model>` or `model: local:<file.gguf>`")
     key, host = os.environ.get(teacher.api_key_env, "").strip(), _host(teacher)
     if not key.isascii() or (not key and host == PUBLIC):
-        return Check("teacher", "warn", f"{host} was not asked: it needs a key", "mend the key above")
+        return Check("teacher", "warn", f"{host} was not asked: it needs a key", _set(teacher.api_key_env))
     return _asked(teacher, model, key, host)
 
 
@@ -363,8 +364,9 @@ def _asked(teacher: Teacher, model: str, key: str, host: str) -> Check:
         edit = "check teacher.base_url and the network (HTTPS_PROXY behind a proxy)"
         return Check("teacher", "fail", f"{type(error).__name__} at {host}", edit)
     if response.status_code in (401, 403):
-        name = teacher.api_key_env if _is_variable(teacher.api_key_env) else "OPENAI_API_KEY"
-        return Check("teacher", "fail", f"{host} refuses the key (HTTP {response.status_code})", _set(name))
+        return Check(
+            "teacher", "fail", f"{host} wants another key (HTTP {response.status_code})", _set(teacher.api_key_env)
+        )
     if not response.is_success:
         edit = "teacher.base_url should end in the version, as https://host/v1, if calls fail too"
         return Check("teacher", "warn", f"{host} answers HTTP {response.status_code} for /models", edit)
@@ -416,8 +418,11 @@ def _hub_model(name: str, knob: str, spec: str) -> Check:
 
 def _summary(recipe: Recipe | None, checks: Sequence[Check]) -> Check:
     """Which verbs will work: a failed check stands in the way of the verbs that need it."""
-    bad = {check.name.removesuffix(f" {_key_name(recipe)}") for check in checks if check.state == "fail"}
-    bad |= {check.name for check in checks if check.name == "train extra" and check.state != "ok"}
+    bad = {
+        check.name.removesuffix(f" {_key_name(recipe)}"): check.mend
+        for check in checks
+        if check.state == "fail" or (check.name == "train extra" and check.state == "warn")
+    }
     hosted = recipe is not None and recipe.teacher is not None and _kind(recipe.teacher) != "local"
     place = ("python", "folder", "disk")
     needs = {
@@ -426,10 +431,9 @@ def _summary(recipe: Recipe | None, checks: Sequence[Check]) -> Check:
         "train": (*place, "memory", "train extra", "student"),
         "chat": ("python", "llama.cpp"),
     }
-    said, blocked = [], False
+    said, mends = [], []
     for verb, names in needs.items():
         why = [name for name in names if name in bad]
-        blocked = blocked or bool(why)
+        mends += [bad[name] for name in why]
         said.append(f"{verb}: no, because of {', '.join(why)}" if why else f"{verb}: yes")
-    mend = "mend what is named, as said above, and run `yearling doctor` again" if blocked else ""
-    return Check("works here", "warn" if blocked else "ok", "; ".join(said), mend)
+    return Check("works here", "warn" if mends else "ok", "; ".join(said), "; then ".join(dict.fromkeys(mends)))

@@ -463,7 +463,7 @@ def _sum(costs: Sequence[float | None]) -> float | None:
 
 
 def _money(usd: float | None) -> str:
-    return "cost unknown" if usd is None else f"${usd:.2f}" if usd >= 1 or not usd else f"${usd:.2g}"
+    return "cost unknown" if usd is None else f"${usd:.2f}" if usd >= 0.1 or not usd else f"${usd:.2g}"
 
 
 def _time(seconds: float) -> str:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from yearling.errors import UserError
+from yearling.measure.asking import Attempt
 
 FORMAT = 1
 Put = Literal["template", "plain text"]
@@ -37,15 +38,6 @@ class Line:
     stopped: Interval | None
     median_words: float | None
     tokens_per_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What one model wrote; `stopped` is whether it ended by itself within the limit."""
-
-    text: str
-    stopped: bool
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,10 +155,10 @@ def method(exam: Exam) -> tuple[str, ...]:
         "Perplexity is exp of the mean negative log-likelihood per token of the held-out answer, given its prompt; "
         "the prompt's own tokens are not counted. Lower is better.",
         "Tokens are those of each model's own tokenizer. Base and student share one, so their perplexities compare. "
-        "The teacher's does not compare with theirs where its tokenizer is another, so it has no bar.",
-        f"Intervals are 95 %, by bootstrap over the {exam.rows} held-out rows. The ratio's is paired: each draw takes "
-        "the same rows for both models. They tell what other rows of this kind would change, not what another "
-        "training would.",
+        "The teacher's does not compare with theirs where its tokenizer is another.",
+        f"Intervals are 95 %: of perplexities by bootstrap over the {exam.rows} held-out rows (the ratio's is paired: "
+        "each draw takes the same rows for both models), of shares Wilson's. They tell what other rows of this kind "
+        "would change, not what another training would.",
         f"An answer may have {exam.max_tokens} tokens of its model's own; one that reached them was cut and counts "
         "as not stopped. Tokens/s are as seen in this exam, on its machine; they are no benchmark.",
     ]
@@ -183,9 +183,13 @@ def mark(attempt: Attempt) -> str:
 
 
 def attempts(exam: Exam, answer: Answer) -> list[tuple[str, Attempt | None]]:
-    """Every model's attempt in the order of the table; None where a model of the table has none."""
+    """Every model's attempt in the order of the table; None where a model of the table has none.
+
+    A teacher that was not asked again is left out beside a reference, for the reference is its answer.
+    """
     names = list(dict.fromkeys([*(line.name for line in exam.lines), *answer.by_model]))
-    return [(name, answer.by_model.get(name)) for name in names]
+    given = [(name, answer.by_model.get(name)) for name in names]
+    return [(name, attempt) for name, attempt in given if attempt or name != "teacher" or not answer.reference]
 
 
 # -- numbers

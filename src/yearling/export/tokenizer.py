@@ -51,6 +51,11 @@ PROBES = (
 )  # fmt: skip
 
 
+# Rules of two names that cut text alike: under the older one, runtimes built before the newer read the file too
+# (GPT4All's llama.cpp is of August 2024). The parity proof compares the ids.
+OLDER_NAMES = {"smollm": "starcoder"}
+
+
 def add_tokenizer(
     writer: gguf.GGUFWriter, tokenizer: PreTrainedTokenizerBase, rows: int, metadata_from: Path | None
 ) -> None:
@@ -66,7 +71,11 @@ def add_tokenizer(
     found = 0 if tokens is None else len(field_value(tokens))
     if found != rows:
         raise UserError(f"{metadata_from} has {found} tokens, the model {rows} rows for them. Export without it.")
-    copy_fields(reader, writer, prefix="tokenizer.ggml.")
+    copy_fields(reader, writer, prefix="tokenizer.ggml.", without=("tokenizer.ggml.pre",))
+    pre = reader.fields.get("tokenizer.ggml.pre")
+    if pre is not None:
+        name = str(field_value(pre))
+        writer.add_tokenizer_pre(OLDER_NAMES.get(name, name))
 
 
 def find_fields(tokenizer: PreTrainedTokenizerBase, rows: int) -> Fields:

@@ -22,7 +22,7 @@ from yearling.progress import Advance, progress, say
 from yearling.recipe import Generate, Recipe
 from yearling.record import Message, Origin, Record, digest, write_records, write_table
 from yearling.run import Run
-from yearling.teachers.ask import ask_all
+from yearling.teachers.ask import answer_request, ask_all
 from yearling.teachers.teacher import Teacher, open_teacher
 
 SMALLEST_ROUND, LARGEST_ROUND = 8, 64
@@ -135,7 +135,7 @@ def _worth_an_answer(birth: _Birth, draft: Draft) -> bool:
 
 def _answer(birth: _Birth, drafts: list[Draft]) -> None:
     settings, teacher = birth.settings, birth.teacher
-    calls = [teacher.call(answer_request(settings, draft.prompt), 0) for draft in drafts]
+    calls = [teacher.call(answer_request(settings, draft.prompt, settings.max_tokens), 0) for draft in drafts]
     replies = ask_all(teacher, birth.ledger, calls, "generate", birth.seen)
     for draft, call, reply in zip(drafts, calls, replies, strict=True):
         if reply is None:
@@ -147,18 +147,6 @@ def _answer(birth: _Birth, drafts: list[Draft]) -> None:
             birth.reject(call.key, "empty answer", draft.prompt)
         else:
             birth.records.append(_record(birth, draft, call, reply))
-
-
-def answer_request(settings: Generate, prompt: str) -> dict[str, Any]:
-    """The request by which the teacher answers a prompt."""
-    messages = [{"role": "system", "content": settings.system}] if settings.system else []
-    return {
-        "messages": [*messages, {"role": "user", "content": prompt}],
-        "max_tokens": settings.max_tokens,
-        "temperature": settings.answer_temperature,
-        "min_p": settings.min_p,
-        "seed": settings.seed,
-    }
 
 
 def _record(birth: _Birth, draft: Draft, call: Call, reply: Reply) -> Record:

@@ -6,8 +6,12 @@ A GGUF base is converted once into the project's cache. Weights are read from sa
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,20 +129,21 @@ def require_train() -> None:
         raise UserError(f"this step needs {', '.join(missing)}: run `pip install 'yearling[train]'`.")
 
 
-class quiet:
-    """Silence transformers' progress bars and warnings: what matters is said by the stages."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' bars and warnings: what matters is said by the stages."""
+    from transformers.utils import logging
 
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self._level = logging.get_verbosity()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
-        logging.set_verbosity(self._level)
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            # names that transformers renames from one minor to the next, inside itself and TRL
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.set_verbosity(level)
         logging.enable_progress_bar()
 
 
@@ -154,7 +159,8 @@ def _convert(gguf: Path, folder: Path) -> None:
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     try:
-        with quiet():
+        # the converter draws a bar of its own on stderr
+        with quiet(), redirect_stderr(io.StringIO()):
             tokenizer = AutoTokenizer.from_pretrained(**where)
             model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
             # the weights are dequantised now; the mark of the GGUF quantiser would forbid saving them

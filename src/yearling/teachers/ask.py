@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from yearling.errors import TeacherError
 from yearling.ledger import Call, Ledger, Quote, Reply
+from yearling.recipe import Generate
 from yearling.teachers.teacher import RefusedError, Teacher, TransientError
 
 TRIES = 5
@@ -35,6 +37,18 @@ def ask_all(teacher: Teacher, ledger: Ledger, calls: Sequence[Call], stage: str,
         ledger.plan(fresh, stage)
         found.update(asyncio.run(_ask_fresh(teacher, ledger, fresh, seen)))
     return [found[call.key] for call in calls]
+
+
+def answer_request(settings: Generate, prompt: str, max_tokens: int) -> dict[str, Any]:
+    """The request by which the teacher answers a prompt, for a training row and for the exam alike."""
+    messages = [{"role": "system", "content": settings.system}] if settings.system else []
+    return {
+        "messages": [*messages, {"role": "user", "content": prompt}],
+        "max_tokens": max_tokens,
+        "temperature": settings.answer_temperature,
+        "min_p": settings.min_p,
+        "seed": settings.seed,
+    }
 
 
 async def _ask_fresh(teacher: Teacher, ledger: Ledger, calls: Sequence[Call], seen: Seen) -> dict[str, Reply | None]:

@@ -33,7 +33,9 @@ def prove_adapter(student: Student, rows: Sequence[Row], trained: Any, folder: P
         reloaded = PeftModel.from_pretrained(base, str(folder))
     loss = mean_loss(reloaded, rows)
     if not math.isfinite(loss):
-        raise ProofError(f"adapter proof: the reloaded adapter's loss is {loss}. Lower train.learning_rate and train anew.")
+        raise ProofError(
+            f"adapter proof: the reloaded adapter's loss is {loss}. Lower train.learning_rate and train anew."
+        )
     if abs(loss - wanted) > LOSS_TOLERANCE * max(wanted, 0.1):
         raise ProofError(f"adapter proof: the loss was {wanted:.4f} in training and is {loss:.4f} after reloading.")
     if abs(loss - before) < 1e-6:

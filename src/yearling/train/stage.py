@@ -25,7 +25,7 @@ from yearling.train.proof import prove_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerCallback
-    from trl import SFTTrainer
+    from trl.trainer.sft_trainer import SFTTrainer
 
 CHECKPOINT_ABOVE = 1_000_000_000  # parameters from which activations are recomputed instead of kept
 ROOM = 1.25  # a model folder needs its size and some for a checkpoint
@@ -88,7 +88,9 @@ def _machine() -> dict[str, Any]:
 def _trainer(student: Student, rows: Sequence[Row], settings: Train, run: Run, machine: dict[str, Any]) -> SFTTrainer:
     from datasets import Dataset
     from peft import LoraConfig
-    from trl import SFTConfig, SFTTrainer
+    from transformers import PrinterCallback
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     model = student.weights(machine["dtype"])
     large = model.num_parameters() > CHECKPOINT_ABOVE
@@ -103,35 +105,38 @@ def _trainer(student: Student, rows: Sequence[Row], settings: Train, run: Run, m
         target_modules="all-linear" if lora.targets == "all-linear" else attention,
         task_type="CAUSAL_LM",
     )
-    config = SFTConfig(
-        output_dir=str(folder),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulate,
-        warmup_steps=settings.warmup,
-        lr_scheduler_type=settings.schedule,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        save_strategy="steps",
-        save_steps=settings.save_every,
-        save_total_limit=2,
-        logging_steps=1,
-        report_to=[],
-        disable_tqdm=True,
-        bf16=machine["dtype"] == "bfloat16",
-        use_cpu=machine["device"] == "cpu",
-        gradient_checkpointing=large,
-        dataloader_pin_memory=machine["device"] == "cuda",
-        max_length=None,  # rows were measured and proved; nothing may be cut here
-        train_sampling_strategy="group_by_length",
-        dataset_kwargs={"skip_prepare_dataset": True},
-    )
+    with quiet():
+        config = SFTConfig(
+            output_dir=str(folder),
+            num_train_epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            per_device_train_batch_size=settings.batch_size,
+            gradient_accumulation_steps=settings.accumulate,
+            warmup_steps=settings.warmup,
+            lr_scheduler_type=settings.schedule,
+            seed=settings.seed,
+            data_seed=settings.seed,
+            save_strategy="steps",
+            save_steps=settings.save_every,
+            save_total_limit=2,
+            logging_steps=1,
+            report_to=[],
+            disable_tqdm=True,
+            bf16=machine["dtype"] == "bfloat16",
+            use_cpu=machine["device"] == "cpu",
+            gradient_checkpointing=large,
+            dataloader_pin_memory=machine["device"] == "cuda",
+            max_length=None,  # rows were measured and proved; nothing may be cut here
+            train_sampling_strategy="group_by_length",
+            dataset_kwargs={"skip_prepare_dataset": True},
+        )
     data = Dataset.from_dict({"input_ids": [r.tokens for r in rows], "labels": [r.labels for r in rows]})
     with quiet():
-        return SFTTrainer(
+        trainer = SFTTrainer(
             model=model, args=config, train_dataset=data, processing_class=student.tokenizer, peft_config=adapter
         )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for answers
+    return trainer
 
 
 def _watch(run: Run, advance: Advance, trainer: SFTTrainer) -> TrainerCallback:
@@ -179,7 +184,9 @@ def _check_disk(model: PreTrainedModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free, needed = shutil.disk_usage(folder).free, int(_adapter_bytes(model) * ROOM)
     if free < needed:
-        raise UserError(f"{folder} has {free >> 20} MB free, checkpoints need about {needed >> 20} MB. Free some space.")
+        raise UserError(
+            f"{folder} has {free >> 20} MB free, checkpoints need about {needed >> 20} MB. Free some space."
+        )
 
 
 def _adapter_bytes(model: PreTrainedModel) -> int:

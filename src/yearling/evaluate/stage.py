@@ -1,0 +1,255 @@
+"""The eval stage: base, student and teacher side by side on the held-out split.
+
+In: exported files, the base's file, accepted test records, the teacher. Out: `eval/exam.json`, report.html, report.md.
+Every student line is measured on the file itself. Nothing is trained, and no row of training is asked.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yearling.errors import ProofError, UserError
+from yearling.evaluate.exam import Answer, Exam, Interval, Line, to_json
+from yearling.evaluate.report import write_report
+from yearling.hub import find_gguf, is_gguf
+from yearling.ledger import Ledger
+from yearling.measure.accepted import accepted_split
+from yearling.measure.asking import Attempt, ask_file
+from yearling.measure.perplexity import Scores, in_plain_text, in_template, interval, ratio, score_file, share_interval
+from yearling.measure.text import fold
+from yearling.progress import progress, say
+from yearling.recipe import Eval, Generate, Recipe
+from yearling.record import Message, Origin, Record
+from yearling.run import Run, write_json
+from yearling.students.load import Student, open_student
+from yearling.students.template import Template
+from yearling.teachers.ask import answer_request, ask_all
+from yearling.teachers.teacher import Teacher, open_teacher
+
+LEAK_LIMIT = 0.05
+Tick = Callable[[int], None]
+Put = Callable[[Template, Record], tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class _Paper:
+    """What is asked: held-out records, the user's own questions, and what the leak proof found."""
+
+    records: list[Record]
+    questions: list[Record]
+    leak: dict[str, Any]
+
+    @property
+    def everything(self) -> list[Record]:
+        """Records, then questions."""
+        return [*self.records, *self.questions]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One model's line, its scores where there are some, and its attempts: first the records, then the questions."""
+
+    line: Line
+    scores: Scores | None
+    attempts: list[Attempt]
+
+
+def run_eval(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any], dict[str, Any]]:
+    """Measure and report; counts, results and the leak proof for the manifest.
+
+    Raises UserError where nothing is held out or exported, ProofError where training has seen too many test prompts.
+    """
+    settings = recipe.eval
+    assert settings is not None and recipe.student is not None
+    began = time.monotonic()
+    student = open_student(recipe.student)
+    paper = _paper(recipe, run, settings)
+    names = ["base", *(_name(kind) for kind in settings.on), *(["teacher"] if settings.against == "teacher" else [])]
+    cost: float | None = 0.0
+    with progress(run, "eval", len(names), "models") as advance:
+        measured = [_base_line(student, student.gguf or run.export / "base-F16.gguf", paper, settings)]
+        advance(1, now=names[1])
+        for kind in settings.on:
+            measured.append(_student_line(kind, student, run, paper, settings))
+            advance(len(measured), now=names[min(len(measured), len(names) - 1)])
+        if settings.against == "teacher":
+            teacher_line, cost = _teacher_line(recipe, run, paper)
+            measured.append(teacher_line)
+            advance(len(names))
+    exam = _exam(recipe, run, paper, measured, time.monotonic() - began, cost)
+    write_json(run.exam / "exam.json", to_json(exam))
+    page, _ = write_report(exam, run.exam)
+    say(f"eval: the report is {page}")
+    return {"rows": len(paper.records), "models": len(measured)}, _results(exam, page, run), {"leak": paper.leak}
+
+
+def _results(exam: Exam, page: Path, run: Run) -> dict[str, Any]:
+    student = exam.lines[1]
+    return {
+        "ratio": _plain(exam.ratio),
+        "student_stopped": _plain(student.stopped),
+        "student_median_words": student.median_words,
+        "perplexity": {line.name: _plain(line.perplexity) for line in exam.lines},
+        "stopped": {line.name: _plain(line.stopped) for line in exam.lines},
+        "median_words": {line.name: line.median_words for line in exam.lines},
+        "tokens_per_s": {line.name: line.tokens_per_s for line in exam.lines},
+        "report": str(page.relative_to(run.path)),
+        "cost_usd": exam.cost_usd,
+    }
+
+
+def _paper(recipe: Recipe, run: Run, settings: Eval) -> _Paper:
+    """Test records that training has not seen, the first by id hash; more than 5 % seen fails the run."""
+    test = sorted(accepted_split(run, recipe, "test"), key=lambda record: record.id)[: settings.max_rows]
+    if not test:
+        raise UserError("no held-out rows. Raise curate.test or generate.num, and run again.")
+    seen = {fold(record.prompt) for record in accepted_split(run, recipe, "train")}
+    clean = [record for record in test if fold(record.prompt) not in seen]
+    leaked = len(test) - len(clean)
+    if leaked > LEAK_LIMIT * len(test):
+        raise ProofError(
+            f"leak proof: {leaked} of {len(test)} test prompts are in training rows. Raise curate.novelty."
+        )
+    questions = [Record((Message("user", text),), Origin("question", text, 0)) for text in settings.questions]
+    return _Paper(clean, questions, {"rows": len(test), "leaked": leaked, "limit": LEAK_LIMIT})
+
+
+def _name(kind: str) -> str:
+    return "student" if kind == "merged" else f"student {kind}"
+
+
+def _exported(run: Run, kind: str) -> Path:
+    manifest = run.manifest("export")
+    relative = manifest.results["files"].get(kind) if manifest else None
+    if relative is None or not (run.path / relative).is_file():
+        raise UserError(f"no {kind} file of this run. Add it to export.quant and run `yearling export`.")
+    return run.path / str(relative)
+
+
+def _silent(done: int) -> None:
+    """The stage shows models, not rows."""
+
+
+def _prompts(template: Template, put: Put, records: Sequence[Record]) -> list[str]:
+    asked = [
+        Record((*r.messages, Message("assistant", "?")), r.origin) if r.messages[-1].role == "user" else r
+        for r in records
+    ]
+    return [put(template, record)[0] for record in asked]
+
+
+def _base_line(student: Student, file: Path, paper: _Paper, settings: Eval) -> _Measured:
+    """The untuned base, in whichever of the two formats it does better: an opponent at its best."""
+    template = student.template
+    scored: dict[str, tuple[Put, Scores]] = {}
+    for name, put in (("template", in_template), ("plain text", in_plain_text)):
+        scored[name] = put, score_file(file, [put(template, r) for r in paper.records], _silent)
+    best = min(scored, key=lambda name: scored[name][1].perplexity)
+    put, scores = scored[best]
+    attempts, speed = ask_file(file, _prompts(template, put, paper.everything), settings.max_tokens, _silent)
+    return _line("base", file, best, scores, attempts, speed)
+
+
+def _student_line(kind: str, student: Student, run: Run, paper: _Paper, settings: Eval) -> _Measured:
+    """The student, from the file itself; the merged model is asked through its F16 file, which parity has proved."""
+    file = _exported(run, "f16" if kind == "merged" else kind)
+    scores = score_file(file, [in_template(student.template, r) for r in paper.records], _silent)
+    prompts = _prompts(student.template, in_template, paper.everything)
+    attempts, speed = ask_file(file, prompts, settings.max_tokens, _silent)
+    return _line(_name(kind), file, "template", scores, attempts, speed)
+
+
+def _teacher_line(recipe: Recipe, run: Run, paper: _Paper) -> tuple[_Measured, float | None]:
+    """The teacher, asked anew through the ledger; scored only where its file is here."""
+    assert recipe.teacher is not None and recipe.eval is not None
+    settings = recipe.generate or Generate()
+    ledger = Ledger(run.ledger, run.name, recipe.budget)
+    scores = file = None
+    try:
+        with open_teacher(recipe.teacher) as teacher:
+            attempts, cost, speed = _ask_teacher(teacher, ledger, settings, paper.everything, recipe.eval.max_tokens)
+            kind, _, model = recipe.teacher.model.partition(":")
+            if kind == "local" and is_gguf(model):
+                file, template = find_gguf(model), teacher.template()
+                head = (Message("system", settings.system),) if settings.system else ()
+                texts = [in_template(template, Record((*head, *r.messages), r.origin)) for r in paper.records]
+                scores = score_file(file, texts, _silent)
+    finally:
+        ledger.close()
+    where = file or Path(recipe.teacher.model)
+    own = attempts[: len(paper.records)]
+    measured = _line("teacher", where, "template", scores, own, speed)
+    return _Measured(measured.line, scores, attempts), cost
+
+
+def _ask_teacher(
+    teacher: Teacher, ledger: Ledger, settings: Generate, records: Sequence[Record], limit: int
+) -> tuple[list[Attempt], float | None, float]:
+    # sample 1: not the draw that became the reference
+    calls = [teacher.call(answer_request(settings, record.prompt, limit), 1) for record in records]
+    replies = ask_all(teacher, ledger, calls, "eval", lambda reply: None)
+    attempts = [
+        Attempt(r.text.strip(), r.finish == "stop", r.completion_tokens) if r else Attempt("", False, 0)
+        for r in replies
+    ]
+    known = [r for r in replies if r]
+    costs = [r.cost_usd for r in known]
+    seconds = sum(r.seconds for r in known)
+    speed = sum(r.completion_tokens for r in known) / seconds if seconds else 0.0
+    return attempts, sum(c or 0.0 for c in costs) if None not in costs else None, speed
+
+
+def _line(name: str, file: Path, put: str, scores: Scores | None, attempts: list[Attempt], speed: float) -> _Measured:
+    own = attempts[: len(scores.logprobs)] if scores else attempts
+    line = Line(
+        name=name,
+        file=file.name,
+        size_bytes=file.stat().st_size if file.is_file() else None,
+        perplexity=Interval(*interval(scores.logprobs)) if scores else None,
+        format="template" if put == "template" else "plain text",
+        stopped=Interval(*share_interval(sum(a.stopped for a in own), len(own))),
+        median_words=statistics.median(len(a.text.split()) for a in own),
+        tokens_per_s=speed,
+    )
+    return _Measured(line, scores, attempts)
+
+
+def _exam(
+    recipe: Recipe, run: Run, paper: _Paper, measured: Sequence[_Measured], seconds: float, cost: float | None
+) -> Exam:
+    assert recipe.student is not None and recipe.eval is not None
+    base, student = measured[0].scores, measured[1].scores
+    assert base is not None and student is not None
+    answers = [
+        Answer(r.id, r.prompt, r.completion, {m.line.name: m.attempts[place] for m in measured})
+        for place, r in enumerate(paper.everything)
+    ]
+    leak = paper.leak
+    return Exam(
+        run=run.name,
+        teacher=recipe.teacher.model if recipe.teacher else "none",
+        base=recipe.student.base,
+        rows=len(paper.records),
+        max_tokens=recipe.eval.max_tokens,
+        lines=tuple(m.line for m in measured),
+        answers=tuple(answers[: len(paper.records)]),
+        questions=tuple(answers[len(paper.records) :]),
+        ratio=Interval(*ratio(student.logprobs, base.logprobs)) if _same_tokens(student, base) else None,
+        notes=(f"{leak['leaked']} of {leak['rows']} test prompts occur in the training rows; those were left out.",),
+        seconds=seconds,
+        cost_usd=cost,
+    )
+
+
+def _same_tokens(left: Scores, right: Scores) -> bool:
+    """Whether both scored the same rows; the ratio is paired by row."""
+    return len(left.logprobs) == len(right.logprobs)
+
+
+def _plain(value: Interval | None) -> dict[str, float] | None:
+    return {"value": value.value, "low": value.low, "high": value.high} if value else None
