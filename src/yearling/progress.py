@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from yearling.run import Run
+from yearling.run_folder import Run
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -18,7 +18,7 @@ from yearling.measure.accepted import born, split_records
 from yearling.progress import progress
 from yearling.recipe import Curate, Recipe
 from yearling.record import Record, Verdict, digest, read_verdicts, write_verdicts
-from yearling.run import Run, read_json, write_json
+from yearling.run_folder import Run, read_json, write_json
 
 # What to change where a judge took too much.
 KNOBS = {

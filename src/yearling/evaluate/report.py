@@ -15,8 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from yearling.evaluate.exam import Answer, Attempt, Exam, Interval, Line
-from yearling.run import write_text
+from yearling.evaluate.exam import Answer, Exam, Interval, Line
+from yearling.measure.asking import Attempt
+from yearling.run_folder import write_text
 
 if TYPE_CHECKING:
     import jinja2

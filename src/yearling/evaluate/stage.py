@@ -25,7 +25,7 @@ from yearling.measure.text import fold
 from yearling.progress import progress, say
 from yearling.recipe import Eval, Generate, Recipe
 from yearling.record import Message, Origin, Record
-from yearling.run import Run, write_json
+from yearling.run_folder import Run, write_json
 from yearling.students.load import Student, open_student
 from yearling.students.template import Template
 from yearling.teachers.ask import answer_request, ask_all
@@ -150,8 +150,8 @@ def _base_line(student: Student, file: Path, paper: _Paper, settings: Eval) -> _
     for name, put in (("template", in_template), ("plain text", in_plain_text)):
         scored[name] = put, score_file(file, [put(template, r) for r in paper.records], _silent)
     best = min(scored, key=lambda name: scored[name][1].perplexity)
-    put, scores = scored[best]
-    attempts, speed = ask_file(file, _prompts(template, put, paper.everything), settings.max_tokens, _silent)
+    chosen, scores = scored[best]
+    attempts, speed = ask_file(file, _prompts(template, chosen, paper.everything), settings.max_tokens, _silent)
     return _line("base", file, best, scores, attempts, speed)
 
 

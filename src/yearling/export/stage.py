@@ -21,7 +21,7 @@ from yearling.measure.accepted import accepted_split
 from yearling.progress import progress, say
 from yearling.recipe import Export, Recipe
 from yearling.record import Record
-from yearling.run import Run, write_text
+from yearling.run_folder import Run, write_text
 from yearling.students.load import Student, open_student, quiet
 
 LABELS = {"f16": "F16", "q8_0": "Q8_0", "q4_k_m": "Q4_K_M"}

@@ -21,7 +21,7 @@ from yearling.measure.novelty import NoveltyIndex
 from yearling.progress import Advance, progress, say
 from yearling.recipe import Generate, Recipe
 from yearling.record import Message, Origin, Record, digest, write_records, write_table
-from yearling.run import Run
+from yearling.run_folder import Run
 from yearling.teachers.ask import answer_request, ask_all
 from yearling.teachers.teacher import Teacher, open_teacher
 

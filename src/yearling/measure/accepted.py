@@ -14,7 +14,7 @@ from yearling.errors import UserError
 from yearling.measure.text import fold
 from yearling.recipe import Curate, Recipe
 from yearling.record import Record, read_records, read_verdicts
-from yearling.run import Run
+from yearling.run_folder import Run
 
 Split = Literal["train", "test"]
 

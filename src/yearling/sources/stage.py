@@ -16,7 +16,7 @@ from yearling.errors import UserError
 from yearling.progress import Advance, progress, say
 from yearling.recipe import Recipe
 from yearling.record import Record, write_records
-from yearling.run import Run
+from yearling.run_folder import Run
 from yearling.sources.read import Seen, plan_source, records_of
 
 PART = 5000  # records of one Parquet part: what is held in memory at once

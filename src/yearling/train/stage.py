@@ -18,7 +18,7 @@ from yearling.measure.accepted import accepted_split
 from yearling.progress import Advance, progress, say
 from yearling.recipe import Recipe, Train
 from yearling.record import digest
-from yearling.run import Run
+from yearling.run_folder import Run
 from yearling.students.load import Student, open_student, quiet
 from yearling.students.rows import IGNORE, Row, make_row, prove_rows
 from yearling.train.proof import prove_adapter

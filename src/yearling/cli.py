@@ -1,0 +1,361 @@
+"""The command line: one thin command a verb. Answers go to stdout, everything else to stderr.
+
+Exit codes: 0 done, 2 bad input, 3 over budget, 4 a proof failed, 5 the teacher failed, 130 interrupted, resumable.
+Heavy modules are imported inside the commands, so that help costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from yearling.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from yearling.recipe import Recipe
+
+app = typer.Typer(
+    help="Raise a small language model of your own from a bigger one, on your own machine.",
+    epilog="Start with `yearling demo`. Every knob of a recipe is also a flag: --train.learning-rate 1e-4.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+runs_app = typer.Typer(help="List, compare and delete runs.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+
+KNOBS = {"allow_extra_args": True, "ignore_unknown_options": True}
+RecipePath = Annotated[Path, typer.Argument(help="recipe file", show_default=True)]
+RunName = Annotated[Optional[str], typer.Argument(help="run name; the newest without one")]  # noqa: UP045 - typer reads it
+ModelName = Annotated[Optional[str], typer.Argument(help="run name or .gguf file; the newest run without one")]  # noqa: UP045
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+_project = Path()
+_debug = False
+
+
+@app.callback()
+def options(
+    project: Annotated[Path, typer.Option(help="project folder: holds runs/ and the ledger")] = Path(),
+    debug: Annotated[bool, typer.Option(help="show the traceback of an error")] = False,
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    """Options that stand before the verb."""
+    global _project, _debug
+    _project, _debug = project, debug
+    if version:
+        import importlib.metadata
+
+        print(importlib.metadata.version("yearling"))
+        raise typer.Exit
+
+
+def _recipe(path: Path, context: typer.Context) -> Recipe:
+    from yearling.recipe import load_recipe, parse_overrides
+
+    return load_recipe(path, parse_overrides(context.args))
+
+
+def _run(path: Path, context: typer.Context, names: list[str] | None = None) -> None:
+    from yearling.look import status, status_view
+    from yearling.pipeline import run_stages
+
+    run = run_stages(_recipe(path, context), _project, names)
+    _show(status(run), status_view, False)
+
+
+def _show(data: Any, view: Callable[..., Any], as_json: bool) -> None:
+    from yearling.progress import console
+
+    if as_json:
+        print(json.dumps(data, indent=1, ensure_ascii=False, default=str))
+    else:
+        console(stderr=False).print(view(data))
+
+
+@app.command()
+def demo(
+    student: Annotated[str, typer.Option(help="gemma (a raw base) or smollm2 (LLaMA architecture)")] = "gemma",
+) -> None:
+    """Run the whole line on small real models: no key, no GPU, no account.
+
+    Example: yearling demo --student smollm2
+    """
+    from yearling.demo import run_demo
+
+    run_demo(_project, student)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="file to write")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option(help="overwrite an existing file")] = False,
+) -> None:
+    """Write a commented recipe for your own work.
+
+    Example: yearling init && yearling run recipe.yaml
+    """
+    from yearling.demo import write_recipe
+
+    write_recipe(path, force)
+
+
+@app.command(context_settings=KNOBS)
+def run(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
+    """Run all stages of a recipe; the same command resumes a stopped run.
+
+    Example: yearling run recipe.yaml --generate.num 200 --train.learning-rate 1e-4
+    """
+    _run(recipe, context)
+
+
+@app.command(context_settings=KNOBS)
+def generate(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
+    """The teacher writes instructions and answers them.
+
+    Example: yearling generate recipe.yaml --generate.num 500
+    """
+    _run(recipe, context, ["generate"])
+
+
+@app.command("import", context_settings=KNOBS)
+def import_(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
+    """Bring in the data sets that the recipe names.
+
+    Example: yearling import recipe.yaml
+    """
+    _run(recipe, context, ["import"])
+
+
+@app.command(context_settings=KNOBS)
+def curate(
+    context: typer.Context,
+    recipe: RecipePath = Path("recipe.yaml"),
+    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="write the accepted records here too")] = None,  # noqa: UP045
+    format: Annotated[
+        str, typer.Option(help="alpaca, sharegpt, messages, prompt-completion, csv, parquet")
+    ] = "messages",
+) -> None:
+    """Judge every record; nothing is deleted, every verdict has a reason.
+
+    Example: yearling curate recipe.yaml -o accepted.jsonl --format sharegpt
+    """
+    _run(recipe, context, ["curate"])
+    if out:
+        from yearling.measure.accepted import accepted
+        from yearling.progress import say
+        from yearling.run_folder import Run
+        from yearling.sources.write import write_source
+
+        settings = _recipe(recipe, context)
+        count = write_source(accepted(Run(_project, settings.name), settings), out, format)  # type: ignore[arg-type]
+        say(f"curate: {count} records written to {out} as {format}")
+
+
+@app.command(context_settings=KNOBS)
+def train(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
+    """Train the adapter on the accepted rows, after the label mask is proved.
+
+    Example: yearling train recipe.yaml --train.epochs 3
+    """
+    _run(recipe, context, ["train"])
+
+
+@app.command(context_settings=KNOBS)
+def export(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
+    """Merge, write GGUF files and a Modelfile, prove them against the merged model.
+
+    Example: yearling export recipe.yaml --export.quant '[f16, q8_0]'
+    """
+    _run(recipe, context, ["export"])
+
+
+@app.command("eval", context_settings=KNOBS)
+def eval_(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
+    """Examine base, student and teacher on held-out prompts; writes an HTML and a Markdown report.
+
+    Example: yearling eval recipe.yaml --eval.max-rows 100
+    """
+    _run(recipe, context, ["eval"])
+
+
+@app.command()
+def chat(
+    model: ModelName = None,
+    prompt: Annotated[Optional[str], typer.Option("-p", "--prompt", help="answer this and leave")] = None,  # noqa: UP045
+    system: Annotated[Optional[str], typer.Option(help="system turn")] = None,  # noqa: UP045
+    max_tokens: Annotated[int, typer.Option(min=1, help="limit of one answer")] = 512,
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 is greedy")] = 0.3,
+) -> None:
+    """Talk to the student.
+
+    Example: yearling chat quickstart -p "What is the capital of France?"
+    """
+    from yearling import serve
+
+    serve.chat(serve.find_model(_project, model), prompt, system, max_tokens, temperature)
+
+
+@app.command("serve")
+def serve_(model: ModelName = None, port: Annotated[int, typer.Option(min=1, max=65535)] = 8080) -> None:
+    """Serve the student to any OpenAI client, on 127.0.0.1 only.
+
+    Example: yearling serve quickstart --port 8080
+    """
+    from yearling import serve
+
+    serve.serve(serve.find_model(_project, model), port)
+
+
+@app.command()
+def status(run: RunName = None, as_json: AsJson = False) -> None:
+    """Show where a run stands and what to type next.
+
+    Example: yearling status quickstart --json
+    """
+    from yearling import look
+    from yearling.run_folder import open_run
+
+    _show(look.status(open_run(_project, run)), look.status_view, as_json)
+
+
+@app.command()
+def trace(
+    record: Annotated[Optional[str], typer.Argument(help="record id or its beginning; an example without one")] = None,  # noqa: UP045
+    run: Annotated[Optional[str], typer.Option(help="run name; the newest without one")] = None,  # noqa: UP045
+    as_json: AsJson = False,
+) -> None:
+    """Tell one record's whole life: born, judged, trained on, released.
+
+    Example: yearling trace r1:3f2a
+    """
+    from yearling.run_folder import open_run
+    from yearling.trace import trace, trace_view
+
+    _show(trace(open_run(_project, run), record), trace_view, as_json)
+
+
+@app.command()
+def doctor(
+    recipe: Annotated[Optional[Path], typer.Argument(help="check what this recipe needs too")] = None,  # noqa: UP045
+    as_json: AsJson = False,
+) -> None:
+    """Tell what will work on this machine, and the command that mends what will not.
+
+    Example: yearling doctor recipe.yaml
+    """
+    from dataclasses import asdict
+
+    from yearling import doctor
+    from yearling.recipe import load_recipe
+
+    checks = doctor.examine(load_recipe(recipe) if recipe else None, _project)
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks], indent=1))
+    else:
+        _show(checks, doctor.view, False)
+    if doctor.failed(checks):
+        raise typer.Exit(UserError.exit_code)
+
+
+@runs_app.command("list")
+def runs_list(as_json: AsJson = False) -> None:
+    """List all runs of the project.
+
+    Example: yearling runs list
+    """
+    from yearling import look
+
+    _show(look.runs(_project), look.runs_view, as_json)
+
+
+@runs_app.command("compare")
+def runs_compare(first: str, second: str, as_json: AsJson = False) -> None:
+    """Show what differs between two runs, settings first.
+
+    Example: yearling runs compare quickstart quickstart-smollm2
+    """
+    from yearling import look
+    from yearling.run_folder import open_run
+
+    rows = look.compare(open_run(_project, first), open_run(_project, second))
+    _show(rows, lambda data: look.compare_view(data, first, second), as_json)
+
+
+@runs_app.command("delete")
+def runs_delete(name: str, yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False) -> None:
+    """Delete a run folder; paid answers stay in the ledger.
+
+    Example: yearling runs delete quickstart --yes
+    """
+    from yearling import look
+    from yearling.progress import say
+    from yearling.run_folder import open_run
+
+    found = open_run(_project, name)
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"Delete {found.path}?", err=True)):
+        raise UserError(f"{found.path} was not deleted. Say --yes.")
+    say(look.delete(found))
+
+
+def main() -> None:
+    """Entry point: maps every known failure to one line and its exit code."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        code = app(standalone_mode=False)
+    except Exception as error:
+        sys.exit(_explain(error))
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from here", file=sys.stderr)
+        sys.exit(Interrupted.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _explain(error: Exception) -> int:
+    if _debug:
+        import traceback
+
+        traceback.print_exception(error)
+    message = str(error) if isinstance(error, UserError) else _usage(error) or _of_the_machine(error)
+    if message is None:
+        print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("This is a bug in yearling. `yearling --debug …` shows where.", file=sys.stderr)
+        return 1
+    print(f"error: {message}", file=sys.stderr)
+    return error.exit_code if isinstance(error, UserError) else UserError.exit_code
+
+
+def _usage(error: Exception) -> str | None:
+    """What the command line parser says of a wrong flag or verb; None for anything else."""
+    show = getattr(error, "format_message", None)
+    return f"{show()} `yearling --help` shows the verbs." if show else None
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """What the disk or the folder refused, in words; None for anything else."""
+    full = "no space left on the disk: free some and run the same command again"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{full} ({error.filename or os.getcwd()})."
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
+        return f"{error.filename} may not be written: {error.strerror}. Choose another folder with --project."
+    said = str(error)
+    if "No space left" in said or (isinstance(error, sqlite3.Error) and "full" in said):
+        return f"{full}."
+    return None
+
+
+if __name__ == "__main__":
+    main()
