@@ -22,6 +22,27 @@ Quant = Literal["f16", "q8_0", "q4_k_m"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML with the booleans and floats of version 1.2: `on` is a key like any other, 1e-4 is a number."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the library's own table
+        first: [
+            (tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+        ]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+.0123456789"),
+)
+
+
 class Section(BaseModel):
     """A section of the recipe: unknown keys are refused, values never change."""
 
@@ -190,8 +211,8 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        tree = yaml.compose(text, Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -238,11 +259,9 @@ def parse_overrides(tokens: Sequence[str]) -> dict[str, Any]:
 
 
 def _scalar(text: str) -> Any:
-    """A flag's value as YAML reads it; `1e-4`, which YAML 1.1 takes for text, is a number."""
-    if re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", text):
-        return float(text)
+    """A flag's value as the recipe's YAML reads it."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         return text
 
