@@ -19,7 +19,7 @@ from yearling.ledger import Call, Ledger, Reply
 from yearling.recipe import Generate, Recipe
 from yearling.record import Record, read_records, read_table
 from yearling.record import digest as record_digest
-from yearling.run import Run
+from yearling.run_folder import Run
 from yearling.teachers import ask
 
 if TYPE_CHECKING:

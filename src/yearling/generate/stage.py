@@ -44,6 +44,7 @@ class _Birth:
     rejected: list[dict[str, str]] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     calls: int = 0
+    answered: int = 0  # finished answers of the round under way, not yet records
 
     def seen(self, reply: Reply) -> None:
         """Count one reply and show where the stage stands."""
@@ -57,7 +58,7 @@ class _Birth:
             "tokens": tokens,
         }
         facts["cost"] = "unknown" if spent.unknown else f"${spent.usd:.2f}"
-        self.advance(len(self.records), **facts)
+        self.advance(min(len(self.records) + self.answered, self.settings.num), **facts)
 
     def reject(self, call: str, reason: str, text: str) -> None:
         """Keep what was turned away, with the reason."""
@@ -136,7 +137,13 @@ def _worth_an_answer(birth: _Birth, draft: Draft) -> bool:
 def _answer(birth: _Birth, drafts: list[Draft]) -> None:
     settings, teacher = birth.settings, birth.teacher
     calls = [teacher.call(answer_request(settings, draft.prompt, settings.max_tokens), 0) for draft in drafts]
-    replies = ask_all(teacher, birth.ledger, calls, "generate", birth.seen)
+
+    def seen(reply: Reply) -> None:
+        birth.answered += reply.finish == "stop"
+        birth.seen(reply)
+
+    replies = ask_all(teacher, birth.ledger, calls, "generate", seen)
+    birth.answered = 0
     for draft, call, reply in zip(drafts, calls, replies, strict=True):
         if reply is None:
             continue

@@ -1,0 +1,48 @@
+# The habits of this repository. `make demo` and `make test` need Python 3.11+ with venv, and make; nothing else.
+.PHONY: help setup demo test slow lint types docs lock clean
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+help: ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/.synced ## install what requirements.lock pins into .venv
+
+.venv/.synced: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old; run: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	sed -n '/^uv==/,/# via/p' requirements.lock > .venv/uv.txt
+	test -x "$(UV)" || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	$(UV) pip sync --quiet --require-hashes requirements.lock
+	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup ## run the whole line on small real models
+	$(BIN)/yearling demo
+
+test: setup lint types ## format, lint, types, tests
+	$(BIN)/python -m pytest
+
+slow: setup ## the tests that take real models and minutes
+	$(BIN)/python -m pytest -m slow --timeout 1500
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+docs: setup ## write docs/cli.md and docs/knobs.md anew
+	$(BIN)/python -m tools.docs
+
+lock: ## pin everything anew (needs uv)
+	$(UV) lock --upgrade
+	$(UV) export --quiet --all-extras --all-groups --no-emit-project --no-header --format requirements-txt --output-file requirements.lock
+	rm -f uv.lock
+
+clean: ## remove the environment and caches; runs and the ledger stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
