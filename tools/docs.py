@@ -13,10 +13,8 @@ from typing import Any
 from yearling.recipe import Recipe
 
 DOCS = Path(__file__).parents[1] / "docs"
-VERBS = (
-    "demo init run generate import curate train export eval chat serve status trace doctor "
-    "runs/list runs/compare runs/delete"
-).split()
+VERBS = ["demo", "init", "run", "generate", "import", "curate", "train", "export", "eval", "chat", "serve"]
+VERBS += ["status", "trace", "doctor", "runs/list", "runs/compare", "runs/delete"]
 
 
 def cli() -> str:
@@ -39,7 +37,7 @@ def knobs() -> str:
     schema = Recipe.model_json_schema(by_alias=True)
     lines = [
         "# Knobs\n",
-        "Written by `make docs` from the recipe's models. Each is a YAML key and a flag: `--train.learning-rate 1e-4`.\n",
+        "Written by `make docs` from the recipe's models. Each is a YAML key and a flag: `--train.epochs 3`.\n",
     ]
     lines += _table("recipe", schema, schema["$defs"])
     return "\n".join(lines) + "\n"

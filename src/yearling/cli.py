@@ -86,7 +86,7 @@ def _show(data: Any, view: Callable[..., Any], as_json: bool) -> None:
 def demo(
     student: Annotated[str, typer.Option(help="gemma (a raw base) or smollm2 (LLaMA architecture)")] = "gemma",
 ) -> None:
-    """Run the whole line on small real models: no key, no GPU, no account.
+    """Run the whole line on small real models: no key, no GPU.
 
     Example: yearling demo --student smollm2
     """
@@ -111,7 +111,7 @@ def init(
 
 @app.command(context_settings=KNOBS)
 def run(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
-    """Run all stages of a recipe; the same command resumes a stopped run.
+    """Run all stages of a recipe; resumes a stopped run.
 
     Example: yearling run recipe.yaml --generate.num 200 --train.learning-rate 1e-4
     """
@@ -145,7 +145,7 @@ def curate(
         str, typer.Option(help="alpaca, sharegpt, messages, prompt-completion, csv, parquet")
     ] = "messages",
 ) -> None:
-    """Judge every record; nothing is deleted, every verdict has a reason.
+    """Judge every record; every verdict has a reason.
 
     Example: yearling curate recipe.yaml -o accepted.jsonl --format sharegpt
     """
@@ -163,7 +163,7 @@ def curate(
 
 @app.command(context_settings=KNOBS)
 def train(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
-    """Train the adapter on the accepted rows, after the label mask is proved.
+    """Train the adapter, once the label mask is proved.
 
     Example: yearling train recipe.yaml --train.epochs 3
     """
@@ -172,7 +172,7 @@ def train(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> N
 
 @app.command(context_settings=KNOBS)
 def export(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
-    """Merge, write GGUF files and a Modelfile, prove them against the merged model.
+    """Write GGUF files, proved against the merged model.
 
     Example: yearling export recipe.yaml --export.quant '[f16, q8_0]'
     """
@@ -181,7 +181,7 @@ def export(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> 
 
 @app.command("eval", context_settings=KNOBS)
 def eval_(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
-    """Examine base, student and teacher on held-out prompts; writes an HTML and a Markdown report.
+    """Examine base, student and teacher on held-out prompts.
 
     Example: yearling eval recipe.yaml --eval.max-rows 100
     """
@@ -234,7 +234,7 @@ def trace(
     run: Annotated[Optional[str], typer.Option(help="run name; the newest without one")] = None,  # noqa: UP045
     as_json: AsJson = False,
 ) -> None:
-    """Tell one record's whole life: born, judged, trained on, released.
+    """Tell one record's life: born, judged, trained on, released.
 
     Example: yearling trace r1:3f2a
     """
@@ -249,7 +249,7 @@ def doctor(
     recipe: Annotated[Optional[Path], typer.Argument(help="check what this recipe needs too")] = None,  # noqa: UP045
     as_json: AsJson = False,
 ) -> None:
-    """Tell what will work on this machine, and the command that mends what will not.
+    """Tell what will work on this machine, and mends for the rest.
 
     Example: yearling doctor recipe.yaml
     """

@@ -209,7 +209,7 @@ def status_view(data: Mapping[str, Any]) -> Table:
     rows = []
     for stage in data["stages"]:
         done, at = stage["state"] == "done", stage["progress"]
-        counts = ", ".join(f"{name} {value}" for name, value in stage["counts"].items())
+        counts = ", ".join(f"{name} {value:,}".replace("_", " ") for name, value in stage["counts"].items() if value)
         if at and not done:
             counts = ("" if stage["state"] == "running" else "stopped at ") + _at(at)
         cells = [duration(stage["seconds"]), money(stage["cost_usd"]), stage["proofs"]] if done else ["", "", ""]
