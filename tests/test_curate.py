@@ -19,7 +19,7 @@ from yearling.measure.accepted import Split, accepted, accepted_split, born, roo
 from yearling.measure.text import fold, word_count
 from yearling.recipe import Curate, Recipe
 from yearling.record import Message, Origin, Record, read_verdicts, write_records
-from yearling.run import Run, read_json
+from yearling.run_folder import Run, read_json
 
 SEEDS = Path(__file__).parent.parent.parent / "shared/data/self_instruct_seed_tasks.jsonl"
 NAMES = tuple(judge.name for judge in JUDGES)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from yearling import doctor
+from yearling import doctor, machine
 from yearling.doctor import Check, examine, failed, view
 from yearling.hub import shipped_models
 from yearling.llama import PINNED
@@ -236,8 +236,8 @@ def test_a_folder_that_is_a_file_and_a_taken_port(tmp_path: Path, monkeypatch: p
 
 def test_levels_and_commands_that_fail() -> None:
     assert [doctor._level(free, 5, 1) for free in (9, 3, 0)] == ["ok", "warn", "fail"]
-    assert doctor._output([sys.executable, "-c", "import sys; print('a\\nb'); sys.exit(3)"], 30) == (3, "b")
-    assert doctor._output([sys.executable, "-c", "import time; time.sleep(60)"], 0.2)[0] is None
-    assert doctor._output(["/no/such/tool"], 1)[0] is None
-    memory = doctor._free_memory()
+    assert machine.last_line([sys.executable, "-c", "import sys; print('a\\nb'); sys.exit(3)"], 30) == (3, "b")
+    assert machine.last_line([sys.executable, "-c", "import time; time.sleep(60)"], 0.2)[0] is None
+    assert machine.last_line(["/no/such/tool"], 1)[0] is None
+    memory = machine.free_memory()
     assert memory is None or memory > 1e8

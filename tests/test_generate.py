@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +121,9 @@ def test_the_same_command_again_sends_nothing(server: OpenAIServer, project: Pat
     assert (len(server.bill), counts["sent"], counts["calls"]) == (before, 0, first["calls"])
 
 
-def test_raising_num_asks_new_calls_only(server: OpenAIServer, project: Path) -> None:
+def test_raising_num_asks_new_calls_only(server: OpenAIServer, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "SMALLEST_ROUND", 3)
+    monkeypatch.setattr(stage, "LARGEST_ROUND", 5)
     records, _, _ = bear(recipe(server, 20), project)
     first = len(server.bill)
     more, counts, _ = bear(recipe(server, 45), project)
@@ -127,6 +131,9 @@ def test_raising_num_asks_new_calls_only(server: OpenAIServer, project: Path) ->
     assert more[:20] == records, "what was born stays as it was"
     assert set(server.keys.values()) == {1}
     assert counts["sent"] == len(server.bill) - first > 0
+    with closing(sqlite3.connect(Run(project, "one").ledger)) as db:
+        rows = db.execute("SELECT sample FROM calls WHERE request LIKE '%Write 2 new%' ORDER BY sample").fetchall()
+    assert [number for (number,) in rows] == list(range(len(rows))), "no number is left out"
     ledger = Ledger(Run(project, "one").ledger, "one")
     assert ledger.count("settled") == len(server.bill)
     ledger.close()

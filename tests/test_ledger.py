@@ -197,9 +197,8 @@ def test_no_cap_is_passed_with_64_in_flight(
 ) -> None:
     monkeypatch.setattr(ask, "FIRST_WAIT_S", 0.001)
     server.answer = lambda body: words_of(body) * 4  # close to the limit of 40 tokens
-    server.plan = lambda key, attempt: "slow"
-    if faulty:
-        server.plan = seeded(7, 0.4, ["drop", "garbage", "500", "429", "slow"])
+    faults = seeded(7, 0.4 if faulty else 0.0, ["drop", "garbage", "500", "429"])
+    server.plan = lambda key, attempt: faults(key, attempt) or "slow"
     with pytest.raises(BudgetError):
         ask_questions(project / "ledger.sqlite", settings(server, 64, price), 300, Budget.model_validate(budget))
     assert server.most_in_flight > 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import shutil
 import signal
@@ -28,8 +29,16 @@ MODEL = HERE / "SmolLM2-135M-Instruct.Q4_1.gguf"
 needs_model = pytest.mark.skipif(not MODEL.is_file(), reason="the demo model is not installed")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads that wait for each other are slow beside other work."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("yearling.llama.threads", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="module")
-def scorer() -> Iterator[Scorer]:
+def scorer(_one_thread: None) -> Iterator[Scorer]:
     with Scorer(MODEL, context=512) as running:
         yield running
 
@@ -66,17 +75,30 @@ def test_a_likely_text_scores_higher(scorer: Scorer) -> None:
     likely, unlikely = (scorer.tokens(f"The capital of France is {city}") for city in ("Paris", "Banana"))
     start = len(scorer.tokens("The capital of France is"))
     assert sum(scorer.score(likely, start).logprobs) > sum(scorer.score(unlikely, start).logprobs) + 3
-    assert scorer.score(likely, start).best[0] == likely[start]
+    best = scorer.score(likely, start).best[0]
+    assert best == likely[start]
+    others = {
+        best,
+        *(scorer.tokens(f" {word}")[0] for word in ["the", "a", "located", "known", "not", "one", "Paris", "Lyon"]),
+    }
+    prompt = likely[:start]
+    shares = [math.exp(scorer.score([*prompt, token], start).logprobs[0]) for token in others]
+    assert 0.3 < sum(shares) <= 1, "shares of one whole"
 
 
 @needs_model
 def test_a_long_text_is_scored_over_batches(scorer: Scorer) -> None:
-    tokens = (scorer.tokens(" one two three four") * 80)[:300]  # more than two batches of 128
-    scored = scorer.score(tokens, 1)
-    assert len(scored.logprobs) == 299
-    assert sum(scored.logprobs[150:]) / 149 > -0.5, "what repeats is foreseen, so the earlier batches are seen"
-    across = scorer.score(tokens, 127)
-    assert across.logprobs == pytest.approx(scored.logprobs[126:], abs=0.05)
+    """What stands before the first batch of 128 tokens is still seen in the second."""
+    between = scorer.tokens(" Nothing else was said of it." * 20)[:135]
+    end = scorer.tokens(" The secret word is plumkiwi")
+    start = len(scorer.tokens(" The secret word is"))
+    told = [*end, *between, *end]
+    scored = scorer.score(told, 1)
+    assert len(scored.logprobs) == len(told) - 1 > 128
+    first, again = (sum(scored.logprobs[at + start - 1 : at + len(end) - 1]) for at in (0, len(told) - len(end)))
+    assert again > first + 5
+    for place in (128, 129):
+        assert scorer.score(told, place).logprobs == pytest.approx(scored.logprobs[place - 1 :], abs=0.05)
 
 
 @needs_model
@@ -185,6 +207,8 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from yearling.llama import Scorer, Server
+import yearling.llama
+yearling.llama.threads = lambda: 1
 kind = {"Scorer": Scorer, "Server": Server}[sys.argv[1]]
 with kind(Path(sys.argv[2]), context=64) as child:
     print(child._process.pid, flush=True)

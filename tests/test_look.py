@@ -23,8 +23,6 @@ from yearling.look import (
     runs_view,
     status,
     status_view,
-    trace,
-    trace_view,
 )
 from yearling.measure.accepted import roots, split_of
 from yearling.recipe import Curate
@@ -39,7 +37,8 @@ from yearling.record import (
     write_table,
     write_verdicts,
 )
-from yearling.run import Manifest, Run
+from yearling.run_folder import Manifest, Run
+from yearling.trace import trace, trace_view
 
 ASKED = Call("https://teacher.example/v1", "writer", {"messages": [{"role": "user", "content": "New tasks?"}]})
 ANSWERED = Call("https://teacher.example/v1", "writer", {"messages": [{"role": "user", "content": "Name a colour."}]})

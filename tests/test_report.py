@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from yearling.errors import UserError
-from yearling.evaluate.exam import Answer, Attempt, Exam, Interval, Line, from_json, to_json
+from yearling.evaluate.exam import Answer, Exam, Interval, Line, from_json, to_json
 from yearling.evaluate.report import (
     clean,
     duration,
@@ -25,6 +25,7 @@ from yearling.evaluate.report import (
     verdict,
     write_report,
 )
+from yearling.measure.asking import Attempt
 
 RATIO = Interval(0.7412, 0.7021, 0.7899)
 NASTY = 'Say <script>alert("x")</script> & ![pic](http://example.org/a.png) | `tick` ```fence```'

@@ -1,6 +1,7 @@
 """Checks the seed tasks: shape, counts, balance, novelty, and every answer that can be computed."""
 
 import datetime
+import contextlib
 import json
 import math
 import re
@@ -102,10 +103,8 @@ def test_label_sets_are_balanced() -> None:
 @pytest.mark.parametrize("row", COMPUTED, ids=lambda row: row["id"])
 def test_check_holds_and_depends_on_the_output(row: Row) -> None:
     assert holds(row, row["output"]) is True
-    try:
+    with contextlib.suppress(ArithmeticError, LookupError, TypeError, ValueError):  # it may fail outright on nothing
         assert holds(row, "") is False
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        pass  # an expression may fail outright on an empty answer
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])

@@ -13,7 +13,7 @@ import pytest
 from yearling.errors import UserError
 from yearling.recipe import Recipe, Source, check_recipe
 from yearling.record import Message, Origin, Record, read_records
-from yearling.run import Run
+from yearling.run_folder import Run
 from yearling.sources import stage
 from yearling.sources.read import digest_source, read_source
 from yearling.sources.write import write_source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import sqlite3
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -22,7 +23,7 @@ from yearling.teachers.teacher import Teacher, open_teacher
 from yearling.teachers.wire import _wait
 
 if TYPE_CHECKING:
-    from openai_server import OpenAIServer
+    from openai_server import Fault, OpenAIServer
 
 CANARY = "sk-canary-7Qz93kfAq0"
 PRICE = {"input": 1.0, "output": 2.0}
@@ -181,12 +182,19 @@ def test_strange_content_is_an_answer_or_a_teachers_error(server: OpenAIServer, 
 
 
 def test_calls_in_flight_are_as_many_as_allowed(server: OpenAIServer, project: Path) -> None:
-    server.plan = lambda key, attempt: "slow"
+    reserved: list[int] = []
+
+    def slowly(key: str, attempt: int) -> Fault:
+        with closing(sqlite3.connect(project / "ledger.sqlite")) as db:
+            reserved.append(db.execute("SELECT count(*) FROM calls WHERE state = 'reserved'").fetchone()[0])
+        return "slow"
+
+    server.plan = slowly
     told: list[Reply] = []
     with asking(server, project, concurrency=5) as (teacher, ledger):
         calls = [teacher.call(chat(f"Name tree {n}."), 0) for n in range(20)]
         replies = ask_all(teacher, ledger, calls, "generate", told.append)
-    assert server.most_in_flight == 5
+    assert server.most_in_flight == max(reserved) == 5
     answers = [server.answer({"model": "tutor", **chat(f"Name tree {n}.")}) for n in range(20)]
     assert [reply.text for reply in replies if reply] == answers, "replies come in the order of the calls"
     assert sorted(r.text for r in told) == sorted(answers), "each reply is told once"

@@ -1,4 +1,4 @@
-"""One template renders every conversation: a prompt is where its row begins, and what is wrong is told with its line."""
+"""One template renders every conversation: a prompt begins its row, and what is wrong has a line."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def test_a_template_that_hides_the_user_has_no_opening() -> None:
 
 
 def test_a_templates_own_default_system_turn_is_in_the_opening() -> None:
-    text = "{% if messages[0].role != 'system' %}[Be a tutor.]{% endif %}{% for m in messages %}<{{ m.content }}>{% endfor %}"
-    assert template(text).opening(None) == "[Be a tutor.]<"
+    head = "{% if messages[0].role != 'system' %}[Be a tutor.]{% endif %}"
+    assert template(head + "{% for m in messages %}<{{ m.content }}>{% endfor %}").opening(None) == "[Be a tutor.]<"
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,7 @@ def test_a_template_may_refuse_and_is_named() -> None:
 
 
 @pytest.mark.xfail(strict=True, reason="template.py: an error of Python inside a template escapes")
-@pytest.mark.parametrize(
-    "text", ["{{ 1 + 'a' }}", "{{ 1 // 0 }}", "{{ messages[0].content + 1 }}", "{{ 'a' | int(base=99) }}"]
-)
+@pytest.mark.parametrize("text", ["{{ 1 + 'a' }}", "{{ 1 // 0 }}", "{{ messages[0].content + 1 }}"])
 def test_an_error_inside_a_template_is_the_users_to_mend(text: str) -> None:
     with pytest.raises(UserError, match="a test's"):
         template(text).render((USER,))

@@ -313,10 +313,11 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except Exception as error:
-        sys.exit(_explain(error))
+        code = _explain(error)
     except KeyboardInterrupt:
+        code = Interrupted.exit_code
+    if code == Interrupted.exit_code:  # the command line library, too, turns Ctrl-C into this code
         print("\ninterrupted: the same command goes on from here", file=sys.stderr)
-        sys.exit(Interrupted.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

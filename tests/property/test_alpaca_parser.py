@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from yearling.generate.alpaca import Seed, _shown, drafts, parse
@@ -11,7 +11,7 @@ from yearling.generate.draft import fault
 from yearling.ledger import Call, Reply
 
 HEADS = ["{}. ", "{}) ", "Task {}:\n", "**Task {}.**\n", "{}.\n"]
-EXAMPLES = settings(max_examples=150, deadline=None, phases=[Phase.generate])
+EXAMPLES = settings(max_examples=150, deadline=None, phases=[Phase.explicit, Phase.generate])
 PIECES = ["1. ", "Task 2", "3) ", "**", "Instruction:", "Input:", "Output:", "Answer:", "none", "\n", " ", "-", "#"]
 replies = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=8)), max_size=25).map("".join)
 words = st.text(st.characters(codec="utf-8", categories=["L"]), min_size=1, max_size=8)
@@ -28,6 +28,7 @@ CRASH = pytest.mark.xfail(strict=True, reason="alpaca.py: a piece without fields
 
 @CRASH
 @given(replies)
+@example("")
 @EXAMPLES
 def test_any_reply_gives_tasks_with_an_instruction(text: str) -> None:
     for instruction, given_text in parse(text):
@@ -37,6 +38,7 @@ def test_any_reply_gives_tasks_with_an_instruction(text: str) -> None:
 
 @CRASH
 @given(replies, st.sampled_from(["stop", "length", "content_filter", ""]))
+@example("", "length")
 @EXAMPLES
 def test_any_reply_gives_drafts_or_a_reason(text: str, finish: str) -> None:
     call = Call("e", "m", {"text": text})
@@ -59,6 +61,7 @@ def test_well_formed_tasks_come_back(tasks: list[tuple[str, str]], head: str, no
 
 @pytest.mark.xfail(strict=True, reason="alpaca.py: `Task 4` without a full stop is no head, so the last task wins")
 @given(tasks)
+@example([("Name", ""), ("Say", "")])
 @EXAMPLES
 def test_tasks_in_the_form_that_the_prompt_shows_come_back(tasks: list[tuple[str, str]]) -> None:
     shown = [_shown(number, Seed("s", *task, "")) for number, task in enumerate(tasks, 4)]

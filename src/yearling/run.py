@@ -1,1 +1,0 @@
-from yearling.run_folder import *  # noqa: F403
