@@ -1,7 +1,7 @@
 """Checks the seed tasks: shape, counts, balance, novelty, and every answer that can be computed."""
 
-import datetime
 import contextlib
+import datetime
 import json
 import math
 import re

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -347,15 +348,27 @@ def _usage(error: Exception) -> str | None:
 
 def _of_the_machine(error: Exception) -> str | None:
     """What the disk or the folder refused, in words; None for anything else."""
-    full = "no space left on the disk: free some and run the same command again"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{full} ({error.filename or os.getcwd()})."
-    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
-        return f"{error.filename} may not be written: {error.strerror}. Choose another folder with --project."
-    said = str(error)
-    if "No space left" in said or (isinstance(error, sqlite3.Error) and "full" in said):
-        return f"{full}."
+    place, said, code = _project.resolve(), str(error), getattr(error, "errno", None)
+    if isinstance(error, OSError):
+        place = Path(error.filename or place)
+    elif isinstance(error, sqlite3.Error) and ("full" in said or "disk I/O" in said):
+        code = errno.ENOSPC
+    elif "No space left" in said or (isinstance(error, RuntimeError) and _is_full(place)):
+        code = errno.ENOSPC  # native writers know no better than "unexpected pos 576 vs 534"
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"no space left on the disk for {place}. Free some and run the same command again."
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{place} may not be used: {os.strerror(code)}. Choose another with --project, or change its rights."
+    if code == errno.EIO:
+        return f"the disk failed at {place}: {os.strerror(code)}. Check it, then run the same command again."
     return None
+
+
+def _is_full(place: Path) -> bool:
+    try:
+        return shutil.disk_usage(place).free < 1 << 20
+    except OSError:
+        return False
 
 
 if __name__ == "__main__":

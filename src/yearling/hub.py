@@ -56,7 +56,8 @@ def find_gguf(spec: str) -> Path:
         repo, _, name = spec.rpartition("/")
         return _from_hub(repo, name)
     raise UserError(
-        f"no model file at {spec}. Give a .gguf file, {SHIPPED}<name>, or <org>/<repo>/<file>.gguf on the hub."
+        f"no model file at {path.absolute()}. "
+        f"Give a .gguf file, {SHIPPED}<name>, or <org>/<repo>/<file>.gguf on the hub."
     )
 
 

@@ -91,16 +91,27 @@ class Ledger:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, SCHEMA):
-                raise UserError(f"{path} was written by a newer yearling (format {version}). Upgrade yearling.")
-            self._db.executescript(f"{_TABLES}\nPRAGMA user_version={SCHEMA};")
+            try:
+                self._prepare(path)
+            except BaseException:
+                self._db.close()
+                raise
         except (sqlite3.Error, OSError) as error:
-            raise UserError(f"the ledger {path} cannot be opened: {error}.") from None
+            if "full" in str(error) or "No space left" in str(error):
+                raise  # the disk's refusal, not the file's
+            raise UserError(
+                f"the ledger {path} cannot be opened: {error}. Restore it from a copy, or choose another --project."
+            ) from None
         self._lose_unknown()
         self._spent = self._total()
+
+    def _prepare(self, path: Path) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA):
+            raise UserError(f"{path} was written by a newer yearling (format {version}). Upgrade yearling.")
+        self._db.executescript(f"{_TABLES}\nPRAGMA user_version={SCHEMA};")
 
     def close(self) -> None:
         """Close the file."""

@@ -70,7 +70,7 @@ class _Child:
             raise UserError(self._obituary())
         answer = json.loads(line)
         if "error" in answer:
-            raise UserError(f"llama.cpp refused {self.model.name}: {answer['error']}")
+            raise UserError(f"llama.cpp refused {self.model}{self._cause()}: {answer['error']}")
         return answer
 
     def _ask(self, request: dict[str, Any]) -> Any:
@@ -85,6 +85,13 @@ class _Child:
     def _obituary(self) -> str:
         code = self._process.wait(timeout=30)
         return f"llama.cpp could not go on with {self.model} (exit {code}): {self.last_lines()}"
+
+    def _cause(self) -> str:
+        """The first error in the log of a server, whose own last word is only that it did not start."""
+        self._log.seek(0)
+        lines = self._log.read().decode("utf-8", "replace").splitlines()
+        said = next((line.partition(" E ")[2] for line in lines if " E " in line), "")
+        return f" ({said.strip()})" if said else ""
 
     def last_lines(self, count: int = 3) -> str:
         """The end of what llama.cpp wrote to its log."""
@@ -260,7 +267,7 @@ class _Model:
         self.library = native()
         model = self.library.llama_model_load_from_file(path.encode(), self.library.llama_model_default_params())
         if not model:
-            raise UserError("the file is damaged, or of a kind this llama.cpp does not know")
+            raise UserError("the file is damaged, or of a kind this llama.cpp does not know. Get it anew")
         settings = self.library.llama_context_default_params()
         # n_ctx, n_batch, n_ubatch; n_outputs_max, ..._per_seq; n_threads, n_threads_batch (llama.h of the pinned wheel)
         for place, value in {0: context, 1: BATCH, 2: BATCH, 5: BATCH, 6: BATCH, 7: threads, 8: threads}.items():
@@ -332,7 +339,10 @@ def _serve(job: dict[str, Any]) -> None:
     settings.warmup = settings.ui = settings.fit_params = False
     settings.endpoint_props = True
     settings.cache_ram_mib = 0
-    server = xllamacpp.Server(settings)
+    try:
+        server = xllamacpp.Server(settings)
+    except RuntimeError:
+        raise UserError("it did not start. If the file is damaged, export or download it again.") from None
     _answer({"url": server.listening_address})
     sys.stdin.read()
     os._exit(0)

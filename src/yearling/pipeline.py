@@ -210,13 +210,23 @@ def run_stages(recipe: Recipe, root: Path, names: Sequence[str] | None = None) -
     chosen = [stage for stage in STAGES if (names is None or stage.name in names) and stage.wanted(recipe)]
     if not chosen:
         what = " or ".join(names) if names else "any stage"
-        raise UserError(f"the recipe {recipe.name} has no section for {what}. Add one, for example `curate: {{}}`.")
+        example = "import: [{path: data.jsonl}]" if names and "import" in names else f"{(names or ['curate'])[0]}: {{}}"
+        raise UserError(f"the recipe {recipe.name} has no section for {what}. Add one, for example `{example}`.")
+    _check_student(recipe, chosen)
     run.create()
     with run.lock():
         _store_recipe(recipe, run)
         for stage in chosen:
             _run_stage(stage, recipe, run)
     return run
+
+
+def _check_student(recipe: Recipe, chosen: Sequence[Stage]) -> None:
+    """Look for the student before the first stage: a name that is wrong must not wait for a paid teacher."""
+    if recipe.student and any(stage.name in ("train", "export") for stage in chosen):
+        from yearling.students.load import check_student
+
+        check_student(recipe.student)
 
 
 def _store_recipe(recipe: Recipe, run: Run) -> None:

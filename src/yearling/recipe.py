@@ -23,11 +23,11 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the booleans and floats of version 1.2: `on` is a key like any other, 1e-4 is a number."""
+    """YAML with the scalars of version 1.2: `on` is a key like any other, 1e-4 a number, 2026-01-31 a text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - the library's own table
         first: [
-            (tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+            (tag, pattern) for tag, pattern in found if tag.rpartition(":")[2] not in ("bool", "float", "timestamp")
         ]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
@@ -46,7 +46,7 @@ _Loader.add_implicit_resolver(
 class Section(BaseModel):
     """A section of the recipe: unknown keys are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class Price(Section):
@@ -211,17 +211,21 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     try:
-        tree = yaml.compose(text, Loader=_Loader)
+        lines = _lines(yaml.compose(text, Loader=_Loader))
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UserError(f"{where}: not YAML: {getattr(error, 'problem', error)}.") from None
+        said = " ".join(str(getattr(error, "problem", error)).split())
+        raise UserError(f"{where}: not YAML: {said}. `yearling init` writes a recipe to compare with.") from None
+    except (ValueError, LookupError, AttributeError, RecursionError) as error:  # a tag that does not fit its value
+        raise UserError(f"{path}: not a recipe that can be read: {error}.") from None
     if not isinstance(data, dict):
-        raise UserError(f"{path}: a recipe is a mapping with a `name:`, this is {type(data).__name__}.")
+        found = "empty" if data is None else type(data).__name__
+        raise UserError(f"{path}: a recipe is a mapping with a `name:`, this is {found}. `yearling init` writes one.")
     for key, value in (overrides or {}).items():
         _override(data, key, value)
-    recipe = check_recipe(data, str(path), _lines(tree))
+    recipe = check_recipe(data, str(path), lines)
     return _absolute(recipe, path.resolve().parent)
 
 
@@ -262,7 +266,7 @@ def _scalar(text: str) -> Any:
     """A flag's value as the recipe's YAML reads it."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError):
         return text
 
 
@@ -336,6 +340,8 @@ def _lines(node: yaml.Node | None, prefix: str = "") -> dict[str, int]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             path = f"{prefix}{key.value}"
+            if path in found and key.value != "<<":
+                raise yaml.MarkedYAMLError(problem=f"{path} is given twice", problem_mark=key.start_mark)
             found[path] = key.start_mark.line + 1
             found.update(_lines(value, path + "."))
     elif isinstance(node, yaml.SequenceNode):
@@ -353,7 +359,10 @@ def _nearest(lines: Mapping[str, int], key: str) -> int | None:
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     def under(path: Path | None) -> Path | None:
-        return folder / path.expanduser() if path else None
+        try:
+            return folder / path.expanduser() if path else None
+        except RuntimeError:
+            raise UserError(f"{path}: there is no such user's home. Write the path whole.") from None
 
     changes: dict[str, Any] = {
         "import_": tuple(s.model_copy(update={"path": under(s.path)}) for s in recipe.import_),

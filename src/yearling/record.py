@@ -211,7 +211,12 @@ def read_records(folder: Path) -> Iterator[Record]:
 
     Raises UserError where a part is unreadable or a record was altered.
     """
-    return map(_record, read_table(folder, record_schema()))
+    try:
+        yield from map(_record, read_table(folder, record_schema()))
+    except TypeError:
+        raise UserError(
+            f"a part in {folder} lacks columns of a record. Delete it and run the same command again."
+        ) from None
 
 
 def write_verdicts(verdicts: Iterable[Verdict], path: Path) -> None:

@@ -96,7 +96,7 @@ class Run:
         """Make the folder, or check that this version can read it."""
         mark = self.path / "run.json"
         if mark.exists():
-            found = read_json(mark).get("format")
+            found = _read_mark(mark).get("format")
             if found != FORMAT:
                 raise UserError(f"{self.path} has format {found}, this yearling reads {FORMAT}. Use a new run name.")
             return
@@ -135,7 +135,7 @@ class Run:
         path = self.path / "frozen.json"
         frozen = read_json(path) if path.exists() else {}
         if name not in frozen:
-            frozen[name] = derive()
+            frozen[name] = json.loads(json.dumps(derive()))  # the first start gets what a resume will read
             write_json(path, frozen)
         value: T = frozen[name]
         return value
@@ -164,7 +164,7 @@ class Run:
 
 def list_runs(root: Path) -> list[Run]:
     """All runs of a project, the newest last."""
-    marks = sorted((root / "runs").glob("*/run.json"), key=lambda p: read_json(p).get("created", 0.0))
+    marks = sorted((root / "runs").glob("*/run.json"), key=lambda p: _read_mark(p).get("created", 0.0))
     return [Run(root, mark.parent.name) for mark in marks]
 
 
@@ -181,6 +181,14 @@ def open_run(root: Path, name: str | None) -> Run:
     return found
 
 
+def _read_mark(path: Path) -> dict[str, Any]:
+    """What a `run.json` says."""
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("created", 0.0), int | float):
+        raise UserError(f"{path} is damaged. Restore it, or delete the folder {path.parent}.")
+    return found
+
+
 def folder_digest(folder: Path, pattern: str = "*") -> str:
     """One digest for the names and bytes of a folder's files."""
     files = sorted(p for p in folder.glob(pattern) if p.is_file())
@@ -192,7 +200,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from None
+        raise UserError(f"{path} cannot be read: {error}. Restore the file, or delete it and run again.") from None
 
 
 def write_json(path: Path, value: Any) -> None:

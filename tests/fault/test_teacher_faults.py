@@ -30,7 +30,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ask, "FIRST_WAIT_S", 0.001)
 
 
-def ask_questions(server: OpenAIServer, project: Path, count: int) -> list[Reply | None]:
+def ask_questions(server: OpenAIServer, project: Path, count: int) -> list[Reply]:
     values: dict[str, Any] = {"model": "openai:test", "base_url": server.url, "concurrency": 16, "price": PRICE}
     with (
         closing(Ledger(project / "ledger.sqlite", "one")) as ledger,

@@ -193,14 +193,10 @@ def _ask_teacher(
     # sample 1: not the draw that became the reference
     calls = [teacher.call(answer_request(settings, record.prompt, limit), 1) for record in records]
     replies = ask_all(teacher, ledger, calls, "eval", lambda reply: None)
-    attempts = [
-        Attempt(r.text.strip(), r.finish == "stop", r.completion_tokens) if r else Attempt("", False, 0)
-        for r in replies
-    ]
-    known = [r for r in replies if r]
-    costs = [r.cost_usd for r in known]
-    seconds = sum(r.seconds for r in known)
-    speed = sum(r.completion_tokens for r in known) / seconds if seconds else 0.0
+    attempts = [Attempt(r.text.strip(), r.finish == "stop", r.completion_tokens) for r in replies]
+    costs = [r.cost_usd for r in replies]
+    seconds = sum(r.seconds for r in replies)
+    speed = sum(r.completion_tokens for r in replies) / seconds if seconds else 0.0
     return attempts, sum(c or 0.0 for c in costs) if None not in costs else None, speed
 
 

@@ -6,8 +6,10 @@ Every file is proved against the merged model before the stage is done. Trains n
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,8 @@ def _merge(student: Student, run: Run) -> Any:
         for stale in (folder, temporary):
             shutil.rmtree(stale, ignore_errors=True)
         state = {name: tensor.to(torch.float16) for name, tensor in model.state_dict().items()}
-        model.save_pretrained(temporary, state_dict=state)
+        with redirect_stderr(io.StringIO()):  # the library draws a bar that it does not let anybody switch off
+            model.save_pretrained(temporary, state_dict=state)
         del state
         student.tokenizer.chat_template = student.template.text
         student.tokenizer.save_pretrained(temporary)

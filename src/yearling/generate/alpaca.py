@@ -22,8 +22,11 @@ from yearling.recipe import Generate, Recipe
 from yearling.record import digest
 
 _NO_INPUT = {"", "none", "n/a", "na", "no input", "<noinput>", "noinput", "-", "(none)", "empty"}
-_HEAD = re.compile(r"^\W{0,4}(?:task\s*)?\d{1,3}\s*[.):]", re.I | re.M)
-_FIELD = re.compile(r"^\W{0,4}(instruction|input|output|answer)\W{0,3}:\W{0,3}", re.I | re.M)
+_MARKUP = r"[*#_ \t]*"
+_HEAD = re.compile(rf"^{_MARKUP}(?:task[ \t]*)?\d{{1,3}}[ \t]*[.):]{_MARKUP}", re.I | re.M)
+_NUMBER = rf"(?:(?:task[ \t]*)?\d{{1,3}}[ \t]*[.):]?)?{_MARKUP}\n?{_MARKUP}"
+_TASK = re.compile(rf"^{_MARKUP}{_NUMBER}instruction{_MARKUP}:{_MARKUP}", re.I | re.M)
+_FIELD = re.compile(rf"^{_MARKUP}(input|output|answer){_MARKUP}:{_MARKUP}", re.I | re.M)
 TOKENS_A_TASK = 120
 
 
@@ -50,7 +53,7 @@ def load_seeds(path: Path | None) -> list[Seed]:
         raise UserError(f"generate.seeds: {path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"generate.seeds: {path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
-    seeds = [_seed(line, f"{where}:{number}") for number, line in enumerate(raw.splitlines(), 1) if line.strip()]
+    seeds = [_seed(line, f"{where}:{number}") for number, line in enumerate(raw.split("\n"), 1) if line.strip()]
     if not seeds:
         raise UserError(f"{where} holds no seed tasks. Write one JSON object a line: instruction, input, output.")
     return seeds
@@ -58,14 +61,22 @@ def load_seeds(path: Path | None) -> list[Seed]:
 
 def _seed(line: str, where: str) -> Seed:
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{where}: not JSON: {error}.") from None
+        row = json.loads(line.rstrip())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: not JSON: {error.msg} at column {error.colno}. Mend the line.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not JSON that can be read: {error}.") from None
     if not isinstance(row, dict) or not isinstance(row.get("instruction"), str):
         raise UserError(f"{where}: a seed task is an object with a text `instruction` (and `input`, `output`).")
-    instance = (row.get("instances") or [{}])[0]  # the shape of the published Self-Instruct seeds
+    instances = row.get("instances") or [{}]  # the shape of the published Self-Instruct seeds
+    if not isinstance(instances, list) or not isinstance(instance := instances[0], dict):
+        raise UserError(f"{where}: `instances` is a list of objects with `input` and `output`.")
     text = {key: str(row.get(key) or instance.get(key) or "") for key in ("input", "output")}
     name = str(row.get("id") or digest(row["instruction"])[:8])
+    try:
+        "".join((name, row["instruction"], *text.values())).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: holds half of a character (a lone surrogate). Write the character whole.") from None
     return Seed(name, row["instruction"], text["input"], text["output"])
 
 
@@ -114,19 +125,15 @@ def drafts(call: Call, reply: Reply, parents: tuple[str, ...]) -> tuple[list[Dra
 
 
 def parse(text: str) -> list[tuple[str, str]]:
-    """(instruction, input) of each numbered task in a reply; what does not look like one is left out."""
-    starts = [match.start() for match in _HEAD.finditer(text)] or [0]
-    pieces = [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+    """(instruction, input) of each task in a reply; what does not look like one is left out."""
+    starts = list((_TASK if _TASK.search(text) else _HEAD).finditer(text))
+    ends = [*(mark.start() for mark in starts[1:]), len(text)][: len(starts)]
+    pieces = [text[mark.end() : end] for mark, end in zip(starts, ends, strict=True)]
     found = []
     for piece in pieces:
-        body = _HEAD.sub("", piece, count=1)
-        marks = list(_FIELD.finditer(body))
-        fields = {
-            mark[1].lower(): body[mark.end() : after].strip()
-            for mark, after in zip(marks, [*(m.start() for m in marks[1:]), len(body)], strict=True)
-        }
-        instruction = " ".join((fields.get("instruction") or (body if not marks else "")).split())
-        given = fields.get("input", "")
-        if instruction:
-            found.append((instruction, "" if given.strip(" .").lower() in _NO_INPUT else given))
+        instruction, *rest = _FIELD.split(piece)
+        fields = dict(zip((name.lower() for name in rest[::2]), rest[1::2], strict=True))
+        given = fields.get("input", "").strip()
+        if instruction.strip():
+            found.append((" ".join(instruction.split()), "" if given.strip(" .*_").lower() in _NO_INPUT else given))
     return found

@@ -26,7 +26,8 @@ from yearling.teachers.ask import answer_request, ask_all
 from yearling.teachers.teacher import Teacher, open_teacher
 
 SMALLEST_ROUND, LARGEST_ROUND = 8, 64
-LEAST_YIELD = 0.25  # rows a call assumed before anything is known, and the least believed after
+LEAST_YIELD = 0.25  # the least share of good ones that is believed, of instructions and of answers
+FIRST_YIELD = 0.5  # the share assumed before anything is known
 
 
 @dataclass
@@ -44,6 +45,8 @@ class _Birth:
     rejected: list[dict[str, str]] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     calls: int = 0
+    waiting: list[Draft] = field(default_factory=list)  # worth an answer, not asked yet, in the order of their birth
+    asked: int = 0  # drafts whose answers were asked for
     answered: int = 0  # finished answers of the round under way, not yet records
 
     def seen(self, reply: Reply) -> None:
@@ -88,27 +91,38 @@ def run_generate(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, An
 
 
 def _round(birth: _Birth) -> None:
+    """New instructions where none wait, then as many answers as are likely to be needed.
+
+    Rows are born in the order of their drafts, so what is asked for a smaller `num` is the beginning of a larger one.
+    """
+    if not birth.waiting:
+        _ask_for_drafts(birth)
+    believed = max(LEAST_YIELD, len(birth.records) / birth.asked) if birth.asked else FIRST_YIELD
+    count = max(birth.teacher.concurrency, math.ceil((birth.settings.num - len(birth.records)) / believed))
+    chosen, birth.waiting = birth.waiting[:count], birth.waiting[count:]
+    birth.asked += len(chosen)
+    _answer(birth, chosen)
+
+
+def _ask_for_drafts(birth: _Birth) -> None:
     first, size = birth.calls, _round_size(birth)
     numbers = range(first, first + size)
     calls, read = _questions(birth, numbers)
     replies = ask_all(birth.teacher, birth.ledger, calls, "generate", birth.seen)
-    kept: list[Draft] = []
     for number, call, reply in zip(numbers, calls, replies, strict=True):
-        if reply is None:
-            continue
         drafts, reason = read(number, call, reply)
         if reason:
             birth.reject(call.key, reason, reply.text)
-        kept += [draft for draft in drafts if _worth_an_answer(birth, draft)]
+        birth.waiting += [draft for draft in drafts if _worth_an_answer(birth, draft)]
     birth.calls += size
-    _answer(birth, kept)
 
 
 def _round_size(birth: _Birth) -> int:
     """Calls of the next round: what the rounds so far say is needed, within bounds."""
-    per_call = max(LEAST_YIELD, len(birth.records) / birth.calls) if birth.calls else LEAST_YIELD * 2
+    tasks = birth.settings.per_call if birth.settings.method == "alpaca" else 1
+    per_call = max(LEAST_YIELD, len(birth.records) / birth.calls) if birth.calls else FIRST_YIELD * tasks
     wanted = math.ceil((birth.settings.num - len(birth.records)) / per_call)
-    return max(SMALLEST_ROUND, min(LARGEST_ROUND, wanted))
+    return max(1 if tasks > 1 else SMALLEST_ROUND, min(LARGEST_ROUND, wanted))
 
 
 Reader = Callable[[int, Call, Reply], tuple[list[Draft], str | None]]
@@ -145,8 +159,6 @@ def _answer(birth: _Birth, drafts: list[Draft]) -> None:
     replies = ask_all(teacher, birth.ledger, calls, "generate", seen)
     birth.answered = 0
     for draft, call, reply in zip(drafts, calls, replies, strict=True):
-        if reply is None:
-            continue
         text = reply.text.strip()
         if reply.finish != "stop":
             birth.reject(call.key, f"unfinished answer ({reply.finish or 'no reason given'})", text)

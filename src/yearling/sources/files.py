@@ -167,7 +167,7 @@ def _line_rows(file: Path) -> Generator[Row, None, None]:
 
 def _object(number: int, line: str) -> Row:
     try:
-        value = json.loads(line)
+        value = json.loads(line.rstrip())  # else what is cut off at the end is told as column 1 of a next line
     except json.JSONDecodeError as error:
         hint = " Each line holds one whole JSON object." if line.strip() in ("{", "[") else ""
         return Row(number, {}, f"not JSON: {error.msg} at column {error.colno}.{hint}")

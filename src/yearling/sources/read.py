@@ -7,6 +7,7 @@ Does not judge the records and does not know the run.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -136,11 +137,13 @@ def _conversations(reading: Reading) -> Iterator[tuple[int, tuple[Message, ...]]
 
 
 def _refuse(file: Path, problems: list[str], found: int) -> NoReturn:
+    if found == 1:
+        where = os.path.join(file.parent, problems[0])  # a problem begins with the file's name
+        raise UserError(f"{where} 1 problem, nothing was imported: mend the file and run the same command again.")
     shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN])
     more = f"\n  and {found - SHOWN} more" if found > SHOWN else ""
-    told = "1 problem" if found == 1 else f"{found} problems"
     raise UserError(
-        f"{file}: {told}, nothing was imported.{shown}{more}\nMend the file and run the same command again."
+        f"{file}: {found} problems, nothing was imported.{shown}{more}\nMend the file and run the same command again."
     )
 
 

@@ -7,12 +7,12 @@ Does not write a manifest and does not decide whether the stage is due.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from yearling.errors import UserError
 from yearling.progress import Advance, progress, say
 from yearling.recipe import Recipe
 from yearling.record import Record, write_records
@@ -33,9 +33,8 @@ def run_import(recipe: Recipe, run: Run, first_sequence: int) -> dict[str, int]:
         count = _write_parts(recipe, run, staging, first_sequence)
         _publish(staging, run.records)
     except OSError as error:
-        raise UserError(
-            f"{run.path} cannot be written: {error.strerror}. Free the disk or choose another place."
-        ) from None
+        # Parquet's own message names neither the place nor, in words of one kind, the cause
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(run.path)) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return {"rows": count}

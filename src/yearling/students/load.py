@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yearling.errors import UserError
-from yearling.hub import cache_folder, find_gguf, is_gguf
+from yearling.hub import SHIPPED, cache_folder, find_gguf, is_gguf, shipped_models
+from yearling.llama import check_gguf
 from yearling.progress import say
 from yearling.recipe import Student as Settings
 from yearling.record import Message, digest, file_digest
@@ -90,7 +92,7 @@ class Student:
 
 def open_student(settings: Settings) -> Student:
     """Find the base of a recipe, converting a GGUF file once; raises UserError where it cannot be had."""
-    require_train()
+    check_student(settings)
     if is_gguf(settings.base):
         gguf = find_gguf(settings.base)
         sha = file_digest(gguf)
@@ -103,9 +105,33 @@ def open_student(settings: Settings) -> Student:
         return Student(
             str(path), None, settings.template, digest([[p.name, p.stat().st_size] for p in sorted(path.iterdir())])
         )
-    if path.exists() or settings.base.count("/") != 1:
-        raise UserError(f"student.base {settings.base!r} is no folder, no .gguf file, no <org>/<name> on the hub.")
     return Student(settings.base, None, settings.template, digest(settings.base))
+
+
+def check_student(settings: Settings) -> None:
+    """Raise UserError where the base or its template can be seen to be missing; fetches and loads nothing."""
+    require_train()
+    base, path = settings.base, Path(settings.base).expanduser()
+    if settings.template:
+        find_template(settings.template)
+    if is_gguf(base):
+        if base.removeprefix(SHIPPED) not in shipped_models() and not _is_at_hub(base):
+            check_gguf(find_gguf(base))
+    elif path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"student.base {base!r} holds no config.json. Give a folder that transformers has saved.")
+    elif not _is_at_hub(base):
+        raise UserError(
+            f"student.base {base!r} is no folder, no .gguf file, no <org>/<name> on the hub. "
+            f"Relative paths start at {Path.cwd()}."
+        )
+
+
+def _is_at_hub(base: str) -> bool:
+    """Whether a base can be a name on the hub: `<org>/<name>`, or `<org>/<name>/<file>.gguf`."""
+    slashes = base.count("/")
+    named = slashes > 1 if base.endswith(".gguf") else slashes == 1
+    return named and not base.startswith((".", "/", "~")) and not Path(base).exists()
 
 
 def load_tokenizer(folder: str) -> PreTrainedTokenizerBase:
@@ -152,8 +178,6 @@ def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from yearling.llama import check_gguf
-
     check_gguf(gguf)
     say(f"student: converting {gguf.name} for training (once)")
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
@@ -170,7 +194,8 @@ def _convert(gguf: Path, folder: Path) -> None:
             model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
         temporary.replace(folder)
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"{gguf} cannot be converted: {str(error).splitlines()[0]}") from None
+    except (ValueError, LookupError, OverflowError, RuntimeError, TypeError, struct.error) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"{gguf} cannot be converted: {said}. If it is damaged, download it again.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -58,7 +58,7 @@ class Template:
             return self._compiled.render(
                 messages=turns, add_generation_prompt=generation, bos_token=self.bos, eos_token=self.eos
             )
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(f"the chat template ({self.name}) fails: {error}.") from None
 
     def opening(self, system: str | None) -> str:
@@ -78,4 +78,9 @@ def find_template(name: str) -> str:
     path = Path(name).expanduser()
     if not path.is_file():
         raise UserError(f"student.template {name!r} is neither a file nor one of: {', '.join(SHIPPED)}.")
-    return path.read_text(encoding="utf-8").rstrip("\n")
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\n")
+    except OSError as error:
+        raise UserError(f"student.template {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"student.template {path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None

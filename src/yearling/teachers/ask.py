@@ -1,6 +1,6 @@
 """Many questions at once, through the ledger: answered ones cost nothing, new ones are planned before they are sent.
 
-In: a round of calls. Out: their replies, in the order of the calls, None where a call failed for good.
+In: a round of calls. Out: their replies, in the order of the calls.
 Retries what may pass, with growing jittered waits; ends the run with one clear error where nothing will.
 """
 
@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from yearling.errors import TeacherError
+from yearling.errors import BudgetError, TeacherError, UserError
 from yearling.ledger import Call, Ledger, Quote, Reply
 from yearling.recipe import Generate
 from yearling.teachers.teacher import RefusedError, Teacher, TransientError
@@ -22,17 +22,16 @@ LONGEST_WAIT_S = 60.0
 Seen = Callable[[Reply], None]
 
 
-def ask_all(teacher: Teacher, ledger: Ledger, calls: Sequence[Call], stage: str, seen: Seen) -> list[Reply | None]:
+def ask_all(teacher: Teacher, ledger: Ledger, calls: Sequence[Call], stage: str, seen: Seen) -> list[Reply]:
     """Answer a round of calls; `seen` is told of each reply as it comes.
 
     Raises BudgetError before a cap would be passed, TeacherError where the endpoint refuses or stays away.
     What was settled until then is kept.
     """
-    found: dict[str, Reply | None] = {call.key: ledger.find(call) for call in calls}
+    found = {call.key: reply for call in calls if (reply := ledger.find(call))}
     for reply in found.values():
-        if reply:
-            seen(reply)
-    fresh = list({call.key: call for call in calls if found[call.key] is None}.values())
+        seen(reply)
+    fresh = list({call.key: call for call in calls if call.key not in found}.values())
     if fresh:
         ledger.plan(fresh, stage)
         found.update(asyncio.run(_ask_fresh(teacher, ledger, fresh, seen)))
@@ -51,26 +50,58 @@ def answer_request(settings: Generate, prompt: str, max_tokens: int) -> dict[str
     }
 
 
-async def _ask_fresh(teacher: Teacher, ledger: Ledger, calls: Sequence[Call], seen: Seen) -> dict[str, Reply | None]:
-    gate = asyncio.Semaphore(teacher.concurrency)
-    answers: dict[str, Reply | None] = {}
+class _Flight:
+    """Calls in flight: a cap that they would pass is asked again when one of them lands."""
+
+    def __init__(self) -> None:
+        self.count, self._landed = 0, asyncio.Event()
+
+    async def reserve(self, ledger: Ledger, call: Call, quote: Quote) -> None:
+        """Reserve a call, waiting while calls in flight hold more than they will cost."""
+        while True:
+            try:
+                ledger.reserve(call, quote)
+                self.count += 1
+                return
+            except BudgetError:
+                if not self.count:
+                    raise
+                await self._landed.wait()
+
+    def land(self) -> None:
+        """A call was settled or failed."""
+        self.count -= 1
+        self._landed.set()
+        self._landed = asyncio.Event()
+
+
+async def _ask_fresh(teacher: Teacher, ledger: Ledger, calls: Sequence[Call], seen: Seen) -> dict[str, Reply]:
+    gate, flight = asyncio.Semaphore(teacher.concurrency), _Flight()
+    answers: dict[str, Reply] = {}
+    ends: list[UserError] = []
 
     async def one(call: Call) -> None:
         async with gate:
-            answers[call.key] = await _ask_one(teacher, ledger, call)
-        reply = answers[call.key]
-        if reply:
-            seen(reply)
+            if ends:
+                return
+            try:
+                reply = await _ask_one(teacher, ledger, call, flight)
+            except UserError as error:
+                ends.append(error)  # nothing more is sent; what is in flight is paid for and lands
+                return
+        answers[call.key] = reply
+        seen(reply)
 
     try:
         async with asyncio.TaskGroup() as group:
             for call in calls:
                 group.create_task(one(call))
     except BaseExceptionGroup as errors:
-        # the first cause is the one to show; the group has ended the other calls
         raise _first(errors) from None
     finally:
         await teacher.close()
+    if ends:
+        raise ends[0]
     return answers
 
 
@@ -80,28 +111,29 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-async def _ask_one(teacher: Teacher, ledger: Ledger, call: Call) -> Reply | None:
+async def _ask_one(teacher: Teacher, ledger: Ledger, call: Call, flight: _Flight) -> Reply:
     quote = teacher.quote(call)
     last = ""
     for attempt in range(TRIES):
-        ledger.reserve(call, quote)
+        await flight.reserve(ledger, call, quote)
         try:
             reply = await teacher.ask(call)
+            ledger.settle(call, reply, quote)
+            return reply
         except TransientError as error:
-            last = str(error)
-            ledger.fail(call, last, quote, charged=_may_be_billed(last, quote))
-            pause = error.wait if error.wait is not None else min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)
-            if attempt + 1 < TRIES:
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0) if error.wait is None else pause)
+            last, wait = str(error), error.wait
+            ledger.fail(call, last, quote, charged=_may_be_billed(last))
         except RefusedError as error:
             ledger.fail(call, str(error), quote, charged=False)
             raise TeacherError(f"the teacher {teacher.name} refuses the call: {error}") from None
-        else:
-            ledger.settle(call, reply, quote)
-            return reply
+        finally:
+            flight.land()
+        pause = wait if wait is not None else min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)
+        if attempt + 1 < TRIES:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0) if wait is None else pause)
     raise TeacherError(f"the teacher {teacher.name} failed {TRIES} times: {last}. Run the same command again later.")
 
 
-def _may_be_billed(message: str, quote: Quote) -> bool:
-    """An endpoint that answered with a status refused the work; a connection that broke may have been billed."""
-    return not message.startswith("HTTP ") and bool(quote.usd)
+def _may_be_billed(message: str) -> bool:
+    """A status refused the work, and what never connected was never sent; a connection that broke may be billed."""
+    return not message.startswith(("HTTP ", "ConnectError", "ConnectTimeout", "PoolTimeout"))

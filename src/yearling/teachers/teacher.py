@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from yearling.errors import UserError
 from yearling.hub import find_gguf, licence_of
@@ -86,8 +87,25 @@ def open_teacher(settings: Settings) -> Iterator[Teacher]:
     if not model:
         raise UserError("teacher.model names no model. Write openai:<model>.")
     base = settings.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-    if settings.api_key_env not in os.environ and "api.openai.com" in base:
-        raise UserError(
-            f"the key is not set: export {settings.api_key_env}=… (or name another variable in teacher.api_key_env)."
-        )
+    _check_address(base)
+    _check_key(settings.api_key_env, needed="api.openai.com" in base)
     yield WireTeacher(settings, base.rstrip("/"), base.rstrip("/"), "unknown", model)
+
+
+def _check_address(base: str) -> None:
+    """An address that no retry can reach is told before the first call."""
+    try:
+        parts = urlsplit(base)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        raise UserError(f"teacher.base_url {base!r} is no address. Write it whole, as https://host/v1.")
+
+
+def _check_key(name: str, needed: bool) -> None:
+    key = os.environ.get(name, "")
+    if needed and not key.strip():
+        raise UserError(f"the key is not set: export {name}=… (or name another variable in teacher.api_key_env).")
+    if not key.isascii() or any(c.isspace() for c in key):
+        raise UserError(f"the key in {name} holds spaces or letters that no key has. Set {name} anew.")

@@ -6,6 +6,7 @@ The key lives in the client's header only: it is in no request, reply, error or 
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ from yearling.students.template import Template
 from yearling.teachers.teacher import RefusedError, TransientError
 
 TIMEOUT_S = 300.0
-CHARACTERS_A_TOKEN = 2  # a safe floor for quoting prompts: no tokenizer in use needs more tokens for plain text
+LONGEST_RETRY_AFTER_S = 300.0
+CHARACTERS_A_TOKEN = 1  # a safe floor for quoting prompts: no tokenizer in use needs more tokens for plain text
 
 
 class WireTeacher:
@@ -34,6 +36,7 @@ class WireTeacher:
         self.licence = licence
         self.concurrency = settings.concurrency
         self._settings, self._base, self._endpoint, self._model, self._server = settings, base, endpoint, model, server
+        self._key = ""
         self._client: httpx.AsyncClient | None = None
 
     def call(self, request: Mapping[str, Any], sample: int) -> Call:
@@ -55,7 +58,7 @@ class WireTeacher:
     async def ask(self, call: Call) -> Reply:
         """Send one call; every failure is one of the two errors of `teacher`."""
         if self._client is None:
-            key = os.environ.get(self._settings.api_key_env, "")
+            key = self._key = os.environ.get(self._settings.api_key_env, "")
             headers = {"Authorization": f"Bearer {key}"} if key and not self._server else {}
             limits = httpx.Limits(max_connections=self.concurrency)
             self._client = httpx.AsyncClient(
@@ -68,7 +71,7 @@ class WireTeacher:
             response = await self._client.post(f"{self._base}/{route}", json=body)
         except httpx.TransportError as error:
             raise TransientError(f"{type(error).__name__} at {self._base}") from None
-        _raise_for(response)
+        _raise_for(response, self._key)
         return self._reply(response, time.monotonic() - began)
 
     async def close(self) -> None:
@@ -96,6 +99,8 @@ class WireTeacher:
             return Template(path.read_text(encoding="utf-8"), "", "", str(path))
         except OSError as error:
             raise UserError(f"teacher.template {path} cannot be read: {error.strerror}.") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"teacher.template {path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
 
     def _cost(self, prompt: int, completion: int) -> float | None:
         if self._server:
@@ -110,23 +115,40 @@ class WireTeacher:
             text = choice["message"]["content"] if "message" in choice else choice["text"]
             prompt, completion = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
             finish = str(choice.get("finish_reason") or "")
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+            if isinstance(text, list):  # some endpoints answer in parts
+                text = "".join(part.get("text") or "" for part in text)
+            text = (text or "").encode("utf-8", "replace").decode()  # half of a character is no text
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise TransientError(f"the endpoint answered something else than a completion ({error!r})") from None
         # a blocked answer comes as null content: it is an answer without text, not a failure to be repeated
-        return Reply(text or "", finish, prompt, completion, self._cost(prompt, completion), seconds, response.text)
+        return Reply(
+            text or "",
+            finish,
+            prompt,
+            completion,
+            self._cost(prompt, completion),
+            seconds,
+            _without(response.text, self._key),
+        )
 
 
-def _raise_for(response: httpx.Response) -> None:
+def _raise_for(response: httpx.Response, key: str) -> None:
     if response.is_success:
         return
-    said = f"HTTP {response.status_code}: {response.text[:200]}"
+    said = f"HTTP {response.status_code}: {_without(response.text, key)[:200]}"
     if response.status_code in (408, 409, 425, 429) or response.status_code >= 500:
         raise TransientError(said, _wait(response.headers.get("retry-after")))
     raise RefusedError(said)
 
 
+def _without(text: str, key: str) -> str:
+    """What an endpoint said, with the key taken out where it says it back."""
+    return text.replace(key, "…") if key else text
+
+
 def _wait(value: str | None) -> float | None:
     try:
-        return float(value) if value else None
+        wait = float(value) if value else math.nan
     except ValueError:
         return None
+    return min(max(wait, 0.0), LONGEST_RETRY_AFTER_S) if math.isfinite(wait) else None
