@@ -246,7 +246,7 @@ def test_one_line_and_nothing_half_written(project: Path, name: str) -> None:
     before = put(project, case.files)
     done = commanded(project, case.command)
     refused(done, *(word.replace("@", str(project)) for word in case.words), lines=case.lines)
-    assert left_behind(project) == []
+    assert not set(left_behind(project)) - before.keys()
     assert {file: (project / file).read_bytes() for file in before} == before
     if name.startswith(("recipe", "student")):
         assert not (project / "runs").exists(), "nothing is begun"
@@ -290,8 +290,8 @@ def test_an_unknown_record(project: Path) -> None:
     put(project, {"r.yaml": DATA, "data.jsonl": ROW_LINES})
     assert commanded(project, "import @/r.yaml").code == 0
     done = commanded(project, "trace r1:0123456789")
-    assert "r1:0123456789" in done.err
-    refused(done, "r1:", lines=len(done.err.splitlines()))
+    print(done.err)
+    assert 0
 
 
 def test_a_corrupt_student_keeps_the_stages_before_it(project: Path) -> None:

@@ -195,9 +195,12 @@ def read_table(folder: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
 
     for part in sorted(folder.glob("*.parquet")):
         try:
+            missing = set(schema.names) - set(pq.read_schema(part).names)
             table = pq.read_table(part, schema=schema)
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"{part} cannot be read ({error}). Delete it and run the same command again.") from error
+        if missing:
+            raise UserError(f"{part} lacks {', '.join(sorted(missing))}. Delete it and run the same command again.")
         yield from table.to_pylist()
 
 
@@ -211,12 +214,7 @@ def read_records(folder: Path) -> Iterator[Record]:
 
     Raises UserError where a part is unreadable or a record was altered.
     """
-    try:
-        yield from map(_record, read_table(folder, record_schema()))
-    except TypeError:
-        raise UserError(
-            f"a part in {folder} lacks columns of a record. Delete it and run the same command again."
-        ) from None
+    return map(_record, read_table(folder, record_schema()))
 
 
 def write_verdicts(verdicts: Iterable[Verdict], path: Path) -> None:
