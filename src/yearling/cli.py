@@ -352,7 +352,7 @@ def _of_the_machine(error: Exception) -> str | None:
     if isinstance(error, OSError):
         place = Path(error.filename or place)
     elif isinstance(error, sqlite3.Error) and ("full" in said or "disk I/O" in said):
-        code = errno.ENOSPC
+        code = errno.ENOSPC if "full" in said or _is_full(place) else errno.EIO
     elif "No space left" in said or (isinstance(error, RuntimeError) and _is_full(place)):
         code = errno.ENOSPC  # native writers know no better than "unexpected pos 576 vs 534"
     if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -6,6 +6,7 @@ Every student line is measured on the file itself. Nothing is trained, and no ro
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -69,23 +70,38 @@ def run_eval(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any], 
     began = time.monotonic()
     student = open_student(recipe.student)
     paper = _paper(recipe, run, settings)
-    names = ["base", *(_name(kind) for kind in settings.on), *(["teacher"] if settings.against == "teacher" else [])]
     cost: float | None = 0.0
-    with progress(run, "eval", len(names), "models") as advance:
-        measured = [_base_line(student, student.gguf or run.export / "base-F16.gguf", paper, settings)]
-        advance(1, now=names[1])
-        for kind in settings.on:
-            measured.append(_student_line(kind, student, run, paper, settings))
-            advance(len(measured), now=names[min(len(measured), len(names) - 1)])
+    with progress(run, "eval", _steps(recipe, settings, paper), "answers") as advance:
+        step = itertools.count(1)
+
+        def tick(done: int) -> None:
+            advance(next(step))
+
+        base = student.gguf or run.export / "base-F16.gguf"
+        measured = [_base_line(student, base, paper, settings, tick)]
+        measured += [_student_line(kind, student, run, paper, settings, tick) for kind in settings.on]
         if settings.against == "teacher":
-            teacher_line, cost = _teacher_line(recipe, run, paper)
+            teacher_line, cost = _teacher_line(recipe, run, paper, tick)
             measured.append(teacher_line)
-            advance(len(names))
     exam = _exam(recipe, run, paper, measured, time.monotonic() - began, cost)
     write_json(run.exam / "exam.json", to_json(exam))
     page, _ = write_report(exam, run.exam)
     say(f"eval: the report is {page}")
     return {"rows": len(paper.records), "models": len(measured)}, _results(exam, page, run), {"leak": paper.leak}
+
+
+def _steps(recipe: Recipe, settings: Eval, paper: _Paper) -> int:
+    """Answers to be written and read: the base is read in two formats, a remote teacher cannot be read at all."""
+    rows, students, teacher = len(paper.records), len(settings.on), int(settings.against == "teacher")
+    read = 2 + students + int(bool(teacher and _teacher_file(recipe)))
+    return rows * read + len(paper.everything) * (1 + students + teacher)
+
+
+def _teacher_file(recipe: Recipe) -> Path | None:
+    """The teacher's own file, where it is on this machine and can be scored."""
+    assert recipe.teacher is not None
+    kind, _, model = recipe.teacher.model.partition(":")
+    return find_gguf(model) if kind == "local" and is_gguf(model) else None
 
 
 def _results(exam: Exam, page: Path, run: Run) -> dict[str, Any]:
@@ -131,10 +147,6 @@ def _exported(run: Run, kind: str) -> Path:
     return run.path / str(relative)
 
 
-def _silent(done: int) -> None:
-    """The stage shows models, not rows."""
-
-
 def _prompts(template: Template, put: Put, records: Sequence[Record]) -> list[str]:
     asked = [
         Record((*r.messages, Message("assistant", "?")), r.origin) if r.messages[-1].role == "user" else r
@@ -143,42 +155,41 @@ def _prompts(template: Template, put: Put, records: Sequence[Record]) -> list[st
     return [put(template, record)[0] for record in asked]
 
 
-def _base_line(student: Student, file: Path, paper: _Paper, settings: Eval) -> _Measured:
+def _base_line(student: Student, file: Path, paper: _Paper, settings: Eval, tick: Tick) -> _Measured:
     """The untuned base, in whichever of the two formats it does better: an opponent at its best."""
     template = student.template
     scored: dict[str, tuple[Put, Scores]] = {}
     for name, put in (("template", in_template), ("plain text", in_plain_text)):
-        scored[name] = put, score_file(file, [put(template, r) for r in paper.records], _silent)
+        scored[name] = put, score_file(file, [put(template, r) for r in paper.records], tick)
     best = min(scored, key=lambda name: scored[name][1].perplexity)
     chosen, scores = scored[best]
-    attempts, speed = ask_file(file, _prompts(template, chosen, paper.everything), settings.max_tokens, _silent)
+    attempts, speed = ask_file(file, _prompts(template, chosen, paper.everything), settings.max_tokens, tick)
     return _line("base", file, best, scores, attempts, speed)
 
 
-def _student_line(kind: str, student: Student, run: Run, paper: _Paper, settings: Eval) -> _Measured:
+def _student_line(kind: str, student: Student, run: Run, paper: _Paper, settings: Eval, tick: Tick) -> _Measured:
     """The student, from the file itself; the merged model is asked through its F16 file, which parity has proved."""
     file = _exported(run, "f16" if kind == "merged" else kind)
-    scores = score_file(file, [in_template(student.template, r) for r in paper.records], _silent)
+    scores = score_file(file, [in_template(student.template, r) for r in paper.records], tick)
     prompts = _prompts(student.template, in_template, paper.everything)
-    attempts, speed = ask_file(file, prompts, settings.max_tokens, _silent)
+    attempts, speed = ask_file(file, prompts, settings.max_tokens, tick)
     return _line(_name(kind), file, "template", scores, attempts, speed)
 
 
-def _teacher_line(recipe: Recipe, run: Run, paper: _Paper) -> tuple[_Measured, float | None]:
+def _teacher_line(recipe: Recipe, run: Run, paper: _Paper, tick: Tick) -> tuple[_Measured, float | None]:
     """The teacher, asked anew through the ledger; scored only where its file is here."""
     assert recipe.teacher is not None and recipe.eval is not None
     settings = recipe.generate or Generate()
     ledger = Ledger(run.ledger, run.name, recipe.budget)
-    scores = file = None
+    scores, file = None, _teacher_file(recipe)
     try:
         with open_teacher(recipe.teacher) as teacher:
-            attempts, cost, speed = _ask_teacher(teacher, ledger, settings, paper.everything, recipe.eval.max_tokens)
-            kind, _, model = recipe.teacher.model.partition(":")
-            if kind == "local" and is_gguf(model):
-                file, template = find_gguf(model), teacher.template()
+            attempts, cost, speed = _ask_teacher(teacher, ledger, settings, paper, recipe.eval.max_tokens, tick)
+            if file:
+                template = teacher.template()
                 head = (Message("system", settings.system),) if settings.system else ()
                 texts = [in_template(template, Record((*head, *r.messages), r.origin)) for r in paper.records]
-                scores = score_file(file, texts, _silent)
+                scores = score_file(file, texts, tick)
     finally:
         ledger.close()
     where = file or Path(recipe.teacher.model)
@@ -188,11 +199,11 @@ def _teacher_line(recipe: Recipe, run: Run, paper: _Paper) -> tuple[_Measured, f
 
 
 def _ask_teacher(
-    teacher: Teacher, ledger: Ledger, settings: Generate, records: Sequence[Record], limit: int
+    teacher: Teacher, ledger: Ledger, settings: Generate, paper: _Paper, limit: int, tick: Tick
 ) -> tuple[list[Attempt], float | None, float]:
     # sample 1: not the draw that became the reference
-    calls = [teacher.call(answer_request(settings, record.prompt, limit), 1) for record in records]
-    replies = ask_all(teacher, ledger, calls, "eval", lambda reply: None)
+    calls = [teacher.call(answer_request(settings, record.prompt, limit), 1) for record in paper.everything]
+    replies = ask_all(teacher, ledger, calls, "eval", lambda reply: tick(0))
     attempts = [Attempt(r.text.strip(), r.finish == "stop", r.completion_tokens) for r in replies]
     costs = [r.cost_usd for r in replies]
     seconds = sum(r.seconds for r in replies)
