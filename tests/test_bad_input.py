@@ -213,6 +213,11 @@ COMMANDS = {
     ),
     "a broken run.json": Case("status", ("@/runs/one/run.json", "Restore"), {"runs/one/run.json": "{"}),
     "a run.json of another shape": Case("status", ("@/runs/one/run.json", "delete"), {"runs/one/run.json": "[]"}),
+    "a file where a folder belongs": Case(
+        "import @/r.yaml",
+        ("@/runs/one/records cannot be used", "mend this one"),
+        {**RUN, "runs/one/records": "", "r.yaml": DATA, "data.jsonl": ROW_LINES},
+    ),
     "a ledger that is none": Case(
         "generate @/r.yaml",
         ("@/ledger.sqlite", "not a database", "Restore it"),

@@ -393,7 +393,7 @@ def test_a_crash_before_the_last_row_leaves_the_old_parts(tmp_path: Path, monkey
 
     monkeypatch.setattr(stage, "write_records", full)
     put(tmp_path, lines(ROW, ROW))
-    with pytest.raises(UserError, match="No space left"):
+    with pytest.raises(OSError, match="No space left"):
         stage.run_import(recipe(path), run, 0)
     assert snapshot(run.records) == before
 

@@ -24,7 +24,10 @@ STEP = 500  # records between two reports of progress
 
 
 def run_import(recipe: Recipe, run: Run, first_sequence: int) -> dict[str, int]:
-    """Import all sources of a recipe; raises UserError, with the run as it was, where any of them has a problem."""
+    """Import all sources of a recipe.
+
+    Raises UserError where any of them has a problem, OSError where the disk refuses, with the run as it was.
+    """
     staging = run.path / ".import"
     try:
         # a killed import may have left its parts
@@ -33,8 +36,9 @@ def run_import(recipe: Recipe, run: Run, first_sequence: int) -> dict[str, int]:
         count = _write_parts(recipe, run, staging, first_sequence)
         _publish(staging, run.records)
     except OSError as error:
-        # Parquet's own message names neither the place nor, in words of one kind, the cause
-        raise OSError(error.errno, os.strerror(error.errno or 0), str(run.path)) from None
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), error.filename or str(run.path)) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return {"rows": count}
