@@ -40,6 +40,7 @@ def run_demo(root: Path, student: str) -> None:
     from yearling.evaluate.report import table
     from yearling.pipeline import run_stages
     from yearling.run_folder import read_json
+    from yearling.serve import find_model
 
     if student not in STUDENTS:
         raise UserError(f"--student {student!r} is unknown. There are: {', '.join(STUDENTS)}.")
@@ -53,7 +54,7 @@ def run_demo(root: Path, student: str) -> None:
         out.print(question)
     out.print(table(exam))
     out.print(f"report   {run.exam / 'report.html'}")
-    out.print(f"model    {_smallest(run.export)}")
+    out.print(f"model    {find_model(root, run.name)}")
     out.print(f"took     {time.monotonic() - began:.0f} s\n")
     out.print("next     yearling chat                 talk to your student")
     out.print("         yearling trace                one record's life, from birth to release")
@@ -79,7 +80,3 @@ def _questions(exam: Exam) -> list[str]:
                 lines.append(f"  [cyan]{name:<8}[/cyan] {text[:240]}{'…' if len(text) > 240 else ''}{cut}")
         shown.append("\n".join(lines) + "\n")
     return shown
-
-
-def _smallest(folder: Path) -> Path:
-    return min(folder.glob("*.gguf"), key=lambda path: path.stat().st_size)

@@ -18,17 +18,22 @@ from yearling.llama import Server
 from yearling.progress import say
 from yearling.run_folder import open_run
 
-PREFERENCE = ("q4_k_m", "q8_0", "f16")  # the smallest file is the one that ships
+SMALLEST_FIRST = ("q4_k_m", "q8_0", "f16")
 
 
 def find_model(root: Path, what: str | None) -> Path:
-    """The GGUF file of a run (the newest by default), of a path, or of a shipped model."""
+    """The GGUF file of a run (the newest by default), of a path, or of a shipped model.
+
+    Of a run: the last file that its exam asked, which is the one known to answer; without an exam, the smallest.
+    """
     if what and (what.endswith(".gguf") or what.startswith(SHIPPED)):
         return find_gguf(what)
     run = open_run(root, what)
     manifest = run.manifest("export")
     files = manifest.results["files"] if manifest else {}
-    for kind in PREFERENCE:
+    exam = run.manifest("eval")
+    asked = [name for name in exam.settings["eval"]["on"] if name != "merged"] if exam else []
+    for kind in (*reversed(asked), *SMALLEST_FIRST):
         if kind in files and (run.path / files[kind]).is_file():
             return run.path / str(files[kind])
     raise UserError(f"run {run.name} has no exported file yet. Run `yearling export` (or `yearling run`) first.")

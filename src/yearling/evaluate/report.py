@@ -344,13 +344,12 @@ def table(exam: Exam) -> Table:
     from rich.text import Text
 
     shown = Table(title=Text(f"exam of {exam.run}"), caption=Text(verdict(exam)), caption_justify="left")
-    for place, column in enumerate(COLUMNS):
-        # The file's name is long and in the report; here it would squeeze the numbers.
-        if column != "File":
-            shown.add_column(column, justify="right" if place > 2 else "left")
+    # The file's name and the form of the prompt are long and in the report; here they would squeeze the numbers.
+    for column in (COLUMNS[0], *COLUMNS[3:]):
+        shown.add_column(column, justify="left" if column == COLUMNS[0] else "right", no_wrap=True)
     for row in rows(exam):
-        name, _, *rest = row.cells
-        intervals = ("", row.perplexity_interval, row.stopped_interval, "", "")
+        name, _, _, *rest = row.cells
+        intervals = (row.perplexity_interval, row.stopped_interval, "", "")
         cells = [f"{cell}\n{extra}" if extra else cell for cell, extra in zip(rest, intervals, strict=True)]
         shown.add_row(*(Text(clean(cell)) for cell in (name, *cells)))
     return shown

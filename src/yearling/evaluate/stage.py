@@ -20,7 +20,7 @@ from yearling.evaluate.report import write_report
 from yearling.hub import find_gguf, is_gguf
 from yearling.ledger import Ledger
 from yearling.measure.accepted import accepted_split
-from yearling.measure.asking import Attempt, ask_file
+from yearling.measure.asking import Attempt, ask_file, measure_speed
 from yearling.measure.perplexity import Scores, in_plain_text, in_template, interval, ratio, score_file, share_interval
 from yearling.measure.text import fold
 from yearling.progress import progress, say
@@ -163,8 +163,9 @@ def _base_line(student: Student, file: Path, paper: _Paper, settings: Eval, tick
         scored[name] = put, score_file(file, [put(template, r) for r in paper.records], tick)
     best = min(scored, key=lambda name: scored[name][1].perplexity)
     chosen, scores = scored[best]
-    attempts, speed = ask_file(file, _prompts(template, chosen, paper.everything), settings.max_tokens, tick)
-    return _line("base", file, best, scores, attempts, speed)
+    prompts = _prompts(template, chosen, paper.everything)
+    attempts = ask_file(file, prompts, settings.max_tokens, tick)
+    return _line("base", file, best, scores, attempts, measure_speed(file, prompts[0]))
 
 
 def _student_line(kind: str, student: Student, run: Run, paper: _Paper, settings: Eval, tick: Tick) -> _Measured:
@@ -172,8 +173,8 @@ def _student_line(kind: str, student: Student, run: Run, paper: _Paper, settings
     file = _exported(run, "f16" if kind == "merged" else kind)
     scores = score_file(file, [in_template(student.template, r) for r in paper.records], tick)
     prompts = _prompts(student.template, in_template, paper.everything)
-    attempts, speed = ask_file(file, prompts, settings.max_tokens, tick)
-    return _line(_name(kind), file, "template", scores, attempts, speed)
+    attempts = ask_file(file, prompts, settings.max_tokens, tick)
+    return _line(_name(kind), file, "template", scores, attempts, measure_speed(file, prompts[0]))
 
 
 def _teacher_line(recipe: Recipe, run: Run, paper: _Paper, tick: Tick) -> tuple[_Measured, float | None]:
@@ -181,15 +182,17 @@ def _teacher_line(recipe: Recipe, run: Run, paper: _Paper, tick: Tick) -> tuple[
     assert recipe.teacher is not None and recipe.eval is not None
     settings = recipe.generate or Generate()
     ledger = Ledger(run.ledger, run.name, recipe.budget)
-    scores, file = None, _teacher_file(recipe)
+    scores = speed = None
+    file = _teacher_file(recipe)
     try:
         with open_teacher(recipe.teacher) as teacher:
-            attempts, cost, speed = _ask_teacher(teacher, ledger, settings, paper, recipe.eval.max_tokens, tick)
+            attempts, cost = _ask_teacher(teacher, ledger, settings, paper, recipe.eval.max_tokens, tick)
             if file:
                 template = teacher.template()
                 head = (Message("system", settings.system),) if settings.system else ()
                 texts = [in_template(template, Record((*head, *r.messages), r.origin)) for r in paper.records]
                 scores = score_file(file, texts, tick)
+                speed = measure_speed(file, texts[0][0])
     finally:
         ledger.close()
     where = file or Path(recipe.teacher.model)
@@ -200,15 +203,13 @@ def _teacher_line(recipe: Recipe, run: Run, paper: _Paper, tick: Tick) -> tuple[
 
 def _ask_teacher(
     teacher: Teacher, ledger: Ledger, settings: Generate, paper: _Paper, limit: int, tick: Tick
-) -> tuple[list[Attempt], float | None, float]:
+) -> tuple[list[Attempt], float | None]:
     # sample 1: not the draw that became the reference
     calls = [teacher.call(answer_request(settings, record.prompt, limit), 1) for record in paper.everything]
     replies = ask_all(teacher, ledger, calls, "eval", lambda reply: tick(0))
     attempts = [Attempt(r.text.strip(), r.finish == "stop", r.completion_tokens) for r in replies]
     costs = [r.cost_usd for r in replies]
-    seconds = sum(r.seconds for r in replies)
-    speed = sum(r.completion_tokens for r in replies) / seconds if seconds else 0.0
-    return attempts, sum(c or 0.0 for c in costs) if None not in costs else None, speed
+    return attempts, sum(c or 0.0 for c in costs) if None not in costs else None
 
 
 def _line(name: str, file: Path, put: str, scores: Scores | None, attempts: list[Attempt], speed: float) -> _Measured:

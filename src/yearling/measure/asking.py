@@ -1,6 +1,6 @@
 """Ask a GGUF file many prompts at once and see whether its answers end by themselves.
 
-In: rendered prompts. Out: the answers, whether each stopped, and the speed of one answer alone.
+In: rendered prompts. Out: the answers and whether each stopped; apart from that, the speed of one answer alone.
 Greedy, so the same file gives the same answers. The text is cut into tokens by the file itself.
 """
 
@@ -31,23 +31,25 @@ class Attempt:
     tokens: int
 
 
-def ask_file(
-    gguf: Path, prompts: Sequence[str], max_tokens: int, tick: Callable[[int], None]
-) -> tuple[list[Attempt], float]:
-    """Answers in the order of `prompts`, and tokens a second of one answer alone."""
+def ask_file(gguf: Path, prompts: Sequence[str], max_tokens: int, tick: Callable[[int], None]) -> list[Attempt]:
+    """Answers in the order of `prompts`; `tick` is told how many are there."""
+    answers = []
     with (
         Server(gguf, parallel=PARALLEL) as server,
         httpx.Client(base_url=server.url, timeout=TIMEOUT_S, trust_env=False) as client,
         ThreadPoolExecutor(PARALLEL) as pool,
     ):
-        speed = _post(client, _ids(client, prompts[0]), SPEED_TOKENS, ignore_eos=True)["timings"][
-            "predicted_per_second"
-        ]
-        answers = []
         for done, answer in enumerate(pool.map(lambda text: _ask(client, text, max_tokens), prompts), 1):
             answers.append(answer)
             tick(done)
-        return answers, float(speed)
+    return answers
+
+
+def measure_speed(gguf: Path, prompt: str) -> float:
+    """Tokens a second of one answer that has the machine to itself, as a user at a prompt sees it."""
+    with Server(gguf) as server, httpx.Client(base_url=server.url, timeout=TIMEOUT_S, trust_env=False) as client:
+        body = _post(client, _ids(client, prompt), SPEED_TOKENS, ignore_eos=True)
+    return float(body["timings"]["predicted_per_second"])
 
 
 def _ask(client: httpx.Client, prompt: str, max_tokens: int) -> Attempt:
