@@ -152,7 +152,7 @@ def test_quantised_models_stay_close(name: str, request: pytest.FixtureRequest, 
     found: Base = request.getfixturevalue(name)
     tokens = _with_begin(found, _tokens(found.half, [_prose(80)])[0][:2000])
     half = _scores(found.half, tokens)
-    for kind, limit in (("q8_0", 1.01), ("q4_k_m", 1.15)):
+    for kind, limit in (("q8_0", 1.015), ("q4_k_m", 1.10)):
         out = tmp_path / f"{kind}.gguf"
         quantise_in_child(found.half, out, kind)  # type: ignore[arg-type]
         ratio = float(np.exp((half - _scores(out, tokens)).mean()))
@@ -161,8 +161,11 @@ def test_quantised_models_stay_close(name: str, request: pytest.FixtureRequest, 
 
 
 @pytest.mark.slow
-def test_the_mixture_is_that_of_a_file_made_by_llama_cpp(gemma: Base) -> None:
-    made = {tensor.name: tensor.tensor_type for tensor in read_gguf(gemma.source).tensors}
+def test_the_mixture_is_that_of_a_file_made_by_llama_cpp_but_where_rows_are_narrow(gemma: Base) -> None:
+    q5, q8 = gguf.GGMLQuantizationType.Q5_0, gguf.GGMLQuantizationType.Q8_0
+    kinds = {tensor.name: tensor.tensor_type for tensor in read_gguf(gemma.source).tensors}
+    assert q5 in kinds.values()
+    made = {name: q8 if kind == q5 else kind for name, kind in kinds.items()}
     assert plan_types(read_gguf(gemma.half), "q4_k_m") == made
 
 
@@ -470,7 +473,7 @@ def test_narrow_rows_fall_back(tokenizer: Any, tmp_path: Path) -> None:
     write_f16(_tiny_model(config), tokenizer, half, chat_template=TEMPLATE, name="narrow", metadata_from=None)
     quantise_in_child(half, out, "q4_k_m")
     kinds = {tensor.name: tensor.tensor_type.name for tensor in read_gguf(out).tensors}
-    assert kinds["token_embd.weight"] == "Q5_0"
+    assert kinds["token_embd.weight"] == "Q8_0"
     assert kinds["output.weight"] == "Q8_0"
     assert kinds["blk.0.ffn_down.weight"] == "F16"  # 100 is no multiple of 32 either
     assert np.isfinite(_scores(out, list(range(40)))).all()

@@ -2,8 +2,8 @@
 
 In: an F16 GGUF file and `q8_0` or `q4_k_m`. Out: a GGUF file with the same metadata, and how many tensors have which
 type. Which tensor gets which type follows llama.cpp's own mixture of the same name (`llama_tensor_get_type` in
-llama.cpp's src/llama-quant.cpp) without its importance matrices and without its exceptions for 70B and
-mixture-of-experts models. The numbers come from llama.cpp's `ggml_quantize_chunk`, so callers outside a child
+llama.cpp's src/llama-quant.cpp) without its importance matrices and its exceptions for 70B and mixture-of-experts
+models, and with eight bits instead of five where rows do not fit the blocks of a K-quant. The numbers come from llama.cpp's `ggml_quantize_chunk`, so callers outside a child
 process use `quantise_in_child`. Not done here: judging what a smaller type costs in quality.
 """
 
@@ -196,9 +196,13 @@ def _layer(name: str) -> int:
 
 
 def _fitting(wanted: Type, width: int) -> Type:
-    """`wanted`, or what llama.cpp takes instead for rows that are no whole number of 256-weight blocks."""
+    """`wanted`, or eight bits for rows that are no whole number of 256-weight blocks.
+
+    llama.cpp takes five bits there. A student's base is often a file of such bits: its weights lie on their grid, an
+    adapter moves most of them by less than half a step, and rounding would put them back (docs/lab-log.md).
+    """
     if wanted != Type.Q8_0 and width % 256:
-        wanted = {Type.Q4_K: Type.Q5_0, Type.Q6_K: Type.Q8_0}[wanted]
+        wanted = Type.Q8_0
     return Type.F16 if width % 32 else wanted
 
 
