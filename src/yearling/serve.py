@@ -15,6 +15,7 @@ import httpx
 from yearling.errors import UserError
 from yearling.hub import SHIPPED, find_gguf
 from yearling.llama import Server
+from yearling.measure.asking import REPEAT_PENALTY
 from yearling.progress import say
 from yearling.run_folder import open_run
 
@@ -41,7 +42,8 @@ def find_model(root: Path, what: str | None) -> Path:
 
 def stream(server: Server, messages: list[dict[str, str]], max_tokens: int, temperature: float) -> Iterator[str]:
     """Pieces of the answer as they come."""
-    body = {"messages": messages, "stream": True, "max_tokens": max_tokens, "temperature": temperature}
+    body: dict[str, object] = {"messages": messages, "stream": True, "max_tokens": max_tokens}
+    body |= {"temperature": temperature, "repeat_penalty": REPEAT_PENALTY}
     with (
         httpx.Client(timeout=600, trust_env=False) as client,
         client.stream("POST", f"{server.url}/v1/chat/completions", json=body) as response,

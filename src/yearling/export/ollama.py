@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from yearling.errors import ProofError
+from yearling.measure.asking import REPEAT_PENALTY
 from yearling.record import Message
 from yearling.students.template import Template
 
@@ -96,7 +97,8 @@ def modelfile(file_name: str, template: Template, stop: str, licence: str) -> st
         f"FROM ./{file_name}",
         f'TEMPLATE """{go_template(pieces)}"""',
         f'PARAMETER stop "{stop}"',
-        "PARAMETER temperature 0.7",
+        "PARAMETER temperature 0.3",
+        f"PARAMETER repeat_penalty {REPEAT_PENALTY}",
     ]
     return "\n".join(lines) + "\n"
 
