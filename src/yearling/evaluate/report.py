@@ -161,8 +161,8 @@ def method(exam: Exam) -> tuple[str, ...]:
         "each draw takes the same rows for both models), of shares Wilson's. They tell what other rows of this kind "
         "would change, not what another training would.",
         f"An answer may have {exam.max_tokens} tokens of its model's own; one that reached them was cut and counts "
-        "as not stopped. Base and student are asked greedily with a repeat penalty of {REPEAT_PENALTY}, the teacher as it "
-        "was for the data. Tokens/s are of one answer alone, on the exam's machine; they are no benchmark.",
+        f"as not stopped. Base and student are asked greedily with a repeat penalty of {REPEAT_PENALTY}, the teacher "
+        "as it was for the data. Tokens/s are of one answer alone, on the exam's machine; they are no benchmark.",
     ]
     if exam.rows < FEW_ROWS:
         said.append(f"With fewer than {FEW_ROWS} rows such intervals come out too narrow: take them as rough.")

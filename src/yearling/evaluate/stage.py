@@ -212,7 +212,9 @@ def _ask_teacher(
     return attempts, sum(c or 0.0 for c in costs) if None not in costs else None
 
 
-def _line(name: str, file: Path, put: str, scores: Scores | None, attempts: list[Attempt], speed: float) -> _Measured:
+def _line(
+    name: str, file: Path, put: str, scores: Scores | None, attempts: list[Attempt], speed: float | None
+) -> _Measured:
     own = attempts[: len(scores.logprobs)] if scores else attempts
     line = Line(
         name=name,

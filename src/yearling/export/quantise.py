@@ -3,8 +3,9 @@
 In: an F16 GGUF file and `q8_0` or `q4_k_m`. Out: a GGUF file with the same metadata, and how many tensors have which
 type. Which tensor gets which type follows llama.cpp's own mixture of the same name (`llama_tensor_get_type` in
 llama.cpp's src/llama-quant.cpp) without its importance matrices and its exceptions for 70B and mixture-of-experts
-models, and with eight bits instead of five where rows do not fit the blocks of a K-quant. The numbers come from llama.cpp's `ggml_quantize_chunk`, so callers outside a child
-process use `quantise_in_child`. Not done here: judging what a smaller type costs in quality.
+models, and with eight bits instead of five where rows do not fit the blocks of a K-quant. The numbers come from
+llama.cpp's `ggml_quantize_chunk`, so callers outside a child process use `quantise_in_child`. Not done here: judging
+what a smaller type costs in quality.
 """
 
 from __future__ import annotations
