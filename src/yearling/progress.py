@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 5.0
 EVENT_EVERY_S = 1.0
+PIPE_WIDTH = 160
 Advance = Callable[..., None]
 
 
@@ -26,7 +27,10 @@ def console(stderr: bool = True) -> Console:
     """A Rich console; colours vanish without a terminal or with NO_COLOR."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=not (sys.stderr if stderr else sys.stdout).isatty())
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    # into a file or a pipe nothing is cut at the width of a screen that is not there
+    width = None if terminal or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(stderr=stderr, highlight=False, soft_wrap=not terminal, width=width)
 
 
 def say(text: str) -> None:

@@ -46,8 +46,12 @@ def trace(run: Run, record_id: str | None) -> dict[str, Any]:
 
 
 def _example(run: Run, records: Sequence[Record]) -> Record:
+    """A record with a whole life: the first that was trained on, else the first that stands, else the first."""
     failed = {v.record for folder in _judges(run) for v in read_verdicts(folder) if v.state == "fail"}
-    return next((record for record in records if record.id not in failed), records[0])
+    manifest = run.manifest("train")
+    trained = (_trained_rows(run, manifest) if manifest else None) or set()
+    standing = [record for record in records if record.id not in failed]
+    return next((record for record in standing if record.id in trained), (standing or list(records))[0])
 
 
 def _find(records: Sequence[Record], wanted: str) -> Record:
