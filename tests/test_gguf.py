@@ -132,7 +132,10 @@ def test_half_precision_keeps_every_tokenizer_field(name: str, request: pytest.F
     before, after = read_gguf(found.source).fields, read_gguf(found.half).fields
     for key in (key for key in before if key.startswith("tokenizer.ggml.")):
         assert after[key].types == before[key].types
-        assert field_value(after[key]) == field_value(before[key]), key
+        if key != "tokenizer.ggml.pre":
+            assert field_value(after[key]) == field_value(before[key]), key
+    # smollm is written under the older name of the same rules, which GPT4All's llama.cpp knows
+    assert field_value(after["tokenizer.ggml.pre"]) == {"smol": "starcoder", "gemma": "default"}[name]
     assert field_value(after["tokenizer.chat_template"]) == TEMPLATE
     assert field_value(after["general.name"]) == "student"
     assert first_difference(found.half, found.tokenizer) is None
