@@ -20,7 +20,7 @@ from yearling.llama import Server
 
 PARALLEL = 8
 TIMEOUT_S = 600
-REPEAT_PENALTY = 1.1  # llama.cpp's, over its default window of 64 tokens; every model is asked with it
+REPEAT_PENALTY = 1.05  # llama.cpp's, over its default window of 64 tokens; every model is asked with it
 SPEED_TOKENS = 64  # of the answer by which speed is measured
 
 
