@@ -28,13 +28,15 @@ def _load(name: str) -> Any:
 
 
 _server = _load("openai_server")
+TEACHERS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT", "VLLM_API_KEY")
+TEACHERS += ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "GOOGLE_API_KEY", "GEMINI_API_KEY")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @pytest.fixture(autouse=True)
 def _no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sockets reach loopback only, and what the machine's owner has set does not reach the tests."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", *TEACHERS):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     # all is plain HTTP here, and reading the certificates takes a client 30 ms

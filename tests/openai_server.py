@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal
@@ -24,6 +25,8 @@ Fault = Literal[
     "429 wait",  # with Retry-After
     "500",
     "401 echo",  # refuses, and says back what the Authorization header held
+    "429 credit",  # refuses, and no waiting helps
+    "307 elsewhere",  # sends the client to `moved_to`
     "drop",  # the work is done and billed, the connection ends before the answer
     "garbage",  # status 200, no JSON
     "empty",
@@ -32,7 +35,8 @@ Fault = Literal[
     "parts",  # content as a list of parts
     "surrogate",  # half of an emoji
 ]
-REFUSALS = ("429", "429 wait", "500", "401 echo")
+REFUSALS = ("429", "429 wait", "500", "401 echo", "429 credit", "307 elsewhere")
+SAID = {"429 credit": "You exceeded your quota: insufficient_quota"}
 WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "jetty", "knoll", "larch"]
 RETRY_AFTER_S = 1
 SLOW_S = 0.05
@@ -50,6 +54,7 @@ class Entry:
     completion_tokens: int
     at: float
     authorization: str
+    api_key: str  # Azure's header
 
 
 def digest(*parts: object) -> str:
@@ -57,8 +62,19 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def schema_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The JSON schema that a request asks its answer to fit, or None."""
+    form = body.get("response_format")
+    schema: Mapping[str, Any] | None = form["json_schema"]["schema"] if form else None
+    return schema
+
+
 def words_of(body: Mapping[str, Any]) -> str:
-    """The default answer: six words chosen by the request's hash."""
+    """The default answer, chosen by the request's hash: an instance of the schema that is asked for, or six words."""
+    if schema := schema_of(body):
+        from teacher_answers import instance  # it takes its digest from here
+
+        return json.dumps(instance(schema, digest(body), schema))
     return " ".join(random.Random(digest(body)).choices(WORDS, k=6)).capitalize() + "."
 
 
@@ -84,6 +100,8 @@ class OpenAIServer:
         self.answer: Callable[[Mapping[str, Any]], str] = words_of
         self.faults: list[Fault | None] = []  # of the next requests, before the plan is asked
         self.plan: Callable[[str, int], Fault | None] = lambda key, attempt: None
+        self.refuses: set[str] = set()  # parameters, at the top of a body, that are answered with 400
+        self.moved_to = ""
         self.bill: list[Entry] = []
         self.in_flight = self.most_in_flight = 0
         self.open = threading.Event()  # while cleared, requests after the first `let_through` wait
@@ -124,16 +142,19 @@ class OpenAIServer:
             assert time.monotonic() < end, f"{len(self.bill)} of {count} requests came in {seconds} s"
             time.sleep(0.005)
 
-    def respond(self, route: str, body: dict[str, Any], authorization: str) -> tuple[int, dict[str, str], bytes] | None:
+    def respond(self, route: str, body: dict[str, Any], headers: Message) -> tuple[int, dict[str, str], bytes] | None:
         """Status, headers and body of an answer; None drops the connection."""
-        key = digest(route, body)
+        key, authorization = digest(route, body), headers.get("Authorization", "")
         with self._lock:
             fault = self.faults.pop(0) if self.faults else self.plan(key, self.keys[key])
             text = "" if fault == "empty" else self.answer(body)
-            prompt, completion = len(asked(body)) // 4 + 1, min(len(text) // 4 + 1, int(body["max_tokens"]))
-            worked = (0, 0) if fault in REFUSALS else (prompt, completion)
+            limit = int(body.get("max_tokens") or body["max_completion_tokens"])
+            prompt, completion = len(asked(body)) // 4 + 1, min(len(text) // 4 + 1, limit)
+            refused = sorted(self.refuses & set(body))
+            worked = (0, 0) if fault in REFUSALS or refused else (prompt, completion)
             late = len(self.bill) >= self.let_through
-            self.bill.append(Entry(key, route, body, fault, *worked, time.monotonic(), authorization))
+            keys = authorization, headers.get("api-key", "")
+            self.bill.append(Entry(key, route, body, fault, *worked, time.monotonic(), *keys))
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -141,6 +162,11 @@ class OpenAIServer:
                 self.open.wait(60)
             if fault == "slow":
                 time.sleep(SLOW_S)
+            if refused:
+                said = {"message": f"Unsupported parameter: '{refused[0]}' is not supported with this model."}
+                return 400, {}, json.dumps({"error": said}).encode()
+            if fault == "307 elsewhere":
+                return 307, {"Location": self.moved_to}, b""
             return _rendered(route, text, fault, (prompt, completion), authorization)
         finally:
             with self._lock:
@@ -167,7 +193,7 @@ def _rendered(
     if fault == "garbage":
         return 200, {}, b"<html>busy \xff</html>"
     if fault in REFUSALS:
-        said = f"wrong key: {authorization}" if fault == "401 echo" else "not now"
+        said = f"wrong key: {authorization}" if fault == "401 echo" else SAID.get(fault, "not now")
         wait = {"Retry-After": str(RETRY_AFTER_S)} if fault == "429 wait" else {}
         return int(fault[:3]), wait, json.dumps({"error": {"message": said}}).encode()
     contents: dict[Fault | None, Any] = {
@@ -201,10 +227,10 @@ class _Exchange(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path not in ("/v1/chat/completions", "/v1/completions"):
+        if not self.path.endswith(("/v1/chat/completions", "/v1/completions")):
             self.send_error(404)
             return
-        answer = self.server.owner.respond(self.path, body, self.headers.get("Authorization", ""))
+        answer = self.server.owner.respond(self.path, body, self.headers)
         if answer is None:
             self.close_connection = True
             return

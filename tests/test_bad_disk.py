@@ -146,14 +146,14 @@ def teach(body: Mapping[str, Any]) -> str:
     """Two new tasks for a question, a long answer for a task: its row in the ledger takes about 8 KB."""
     dice = random.Random(digest(body))
     if asked(body).startswith("Write "):
-        return "".join(f"{n}. Instruction: Say {sentence(dice, 7)}.\nInput: none\n\n" for n in (4, 5))
+        return json.dumps({"tasks": [{"instruction": f"Say {sentence(dice, 7)}.", "input": ""} for _ in "ab"]})
     return f"{sentence(dice, 400)}."
 
 
 def put_recipe(folder: Path, server: OpenAIServer) -> Path:
     teacher = f"{{model: 'openai:tutor', base_url: '{server.url}', concurrency: 4, price: {{input: 1, output: 1}}}}"
     recipe = folder / "g.yaml"
-    generate = "{num: 90, per_call: 2, max_tokens: 2048}"
+    generate = "{num: 90, alpaca: {per_call: 2}, answer: {max_tokens: 2048}}"
     recipe.write_text(f"name: one\nteacher: {teacher}\ngenerate: {generate}\n", encoding="utf-8")
     return recipe
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from yearling.recipe import load_recipe
+from yearling.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[1]
 

@@ -16,12 +16,15 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from scripted_server import Asked, Said, ScriptedServer
 
 from yearling import doctor, machine
 from yearling.doctor import Check, examine, failed, view
 from yearling.hub import shipped_models
+from yearling.ledger import Call, Ledger, Quote, Reply
 from yearling.llama import PINNED
 from yearling.recipe import Recipe
+from yearling.teachers.teacher import KINDS
 
 CANARY = "sk-canary-7f3a9c51d2"
 
@@ -29,7 +32,8 @@ CANARY = "sk-canary-7f3a9c51d2"
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An environment without keys and proxies, with caches of its own."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_TOKEN", "HF_HUB_CACHE", *doctor.PROXIES):
+    keys = [name for kind in KINDS.values() for name in (*kind.keys, kind.base_env) if name]
+    for name in (*keys, "HF_TOKEN", "HF_HUB_CACHE", *doctor.PROXIES):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv("YEARLING_CACHE", str(tmp_path / "cache"))
@@ -167,6 +171,111 @@ def test_a_missing_key_fails_only_where_it_is_needed(tmp_path: Path, endpoint: s
     assert "generate: no, because of key" in checks[-1].found and "MY_KEY" in checks[-1].mend
     own = examine(recipe(teacher={"model": "openai:writer", "base_url": endpoint}), tmp_path)
     assert by_name(own)["key OPENAI_API_KEY"].state == "ok"
+
+
+def _catalogue(asked: Asked) -> Said:
+    """Each provider's list of models, for who brings the key in the provider's header."""
+    named = {"x-api-key": "/v1", "x-goog-api-key": "/v1beta", "api-key": "/openai/v1", "authorization": "/v1"}
+    header = next((name for name in named if "good" in asked.headers.get(name, "")), "")
+    if not any(name in asked.headers for name in (*named, "anthropic-version")):
+        header = "authorization"  # a server of one's own
+    if header == "x-goog-api-key" and asked.path == "/v1beta/models?pageSize=1000":
+        return Said(200, {"models": [{"name": "models/writer"}, {"name": "models/other"}]})
+    if header == "x-api-key" and asked.path == "/v1/models?limit=1000" and asked.headers["anthropic-version"]:
+        return Said(200, {"data": [{"type": "model", "id": "writer"}], "has_more": False})
+    if header in ("authorization", "api-key") and asked.path == f"{named[header]}/models":
+        return Said(200, {"object": "list", "data": [{"id": "writer"}]})
+    status = 400 if "v1beta" in asked.path else 401
+    return Said(status, {"error": {"message": f"bad key {dict(asked.headers)}"}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "key"),
+    [
+        ("openai", "/v1", "OPENAI_API_KEY"),
+        ("azure", "", "AZURE_OPENAI_API_KEY"),
+        ("gemini", "/v1beta", "GEMINI_API_KEY"),
+        ("anthropic", "/v1", "ANTHROPIC_API_KEY"),
+        ("ollama", "/v1", ""),
+        ("vllm", "/v1", ""),
+    ],
+)
+def test_every_provider_is_asked_in_its_own_way(
+    kind: str, base: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedServer(_catalogue) as server:
+
+        def look(model: str) -> Check:
+            teacher = {"model": f"{kind}:{model}", "base_url": server.url + base}
+            return by_name(examine(recipe(teacher=teacher), tmp_path))["teacher"]
+
+        if key:
+            monkeypatch.setenv(key, "good-key-12345")
+        assert look("writer") == Check("teacher", "ok", "127.0.0.1 answers and lists writer")
+        other = look("poet")
+        if kind == "azure":
+            assert other == Check("teacher", "ok", "127.0.0.1 answers (deployments are not in its list)")
+        else:
+            assert other.state == "warn" and "its list has no poet" in other.found and other.mend
+        if key:
+            monkeypatch.setenv(key, "bad-key-12345")
+            bad = look("writer")
+            assert bad.state == "fail" and "wants another key (HTTP 40" in bad.found and key in bad.mend
+            assert "bad-key" not in repr(bad)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [("openai", ["OPENAI_API_KEY"]), ("gemini", ["GEMINI_API_KEY"]), ("anthropic", ["ANTHROPIC_API_KEY"])],
+)
+def test_the_missing_key_of_a_provider_is_named(kind: str, keys: list[str], tmp_path: Path) -> None:
+    checks = examine(recipe(teacher={"model": f"{kind}:writer"}), tmp_path)
+    assert [check.name for check in checks if check.state == "fail"] == [f"key {name}" for name in keys]
+    teacher = by_name(checks)["teacher"]
+    assert teacher.state == "warn" and "was not asked" in teacher.found and keys[-1] in teacher.mend
+    assert "generate: no, because of key" in checks[-1].found and keys[-1] in checks[-1].mend
+
+
+def test_either_of_two_keys_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_API_KEY", "good-key-12345")
+    with ScriptedServer(_catalogue) as server:
+        teacher = {"model": "gemini:writer", "base_url": f"{server.url}/v1beta"}
+        names = by_name(examine(recipe(teacher=teacher), tmp_path))
+    assert names["key GOOGLE_API_KEY"].found == "set" and names["key GEMINI_API_KEY"].state == "ok"
+    assert names["teacher"].state == "ok"
+
+
+def test_azure_without_an_address_or_an_identity_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = {"model": "azure:gpt"}
+    nowhere = by_name(examine(recipe(teacher=teacher), tmp_path))["teacher"]
+    assert nowhere.state == "fail" and "AZURE_OPENAI_ENDPOINT" in nowhere.mend
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://me.openai.azure.com")
+    by_key = by_name(examine(recipe(teacher={**teacher, "azure": {"identity": "key"}}), tmp_path))
+    assert by_key["key AZURE_OPENAI_API_KEY"].state == "fail"
+    assert "me.openai.azure.com was not asked" in by_key["teacher"].found
+    wrong = by_name(examine(recipe(teacher={**teacher, "azure": {"client_id": "me"}}), tmp_path))["teacher"]
+    assert wrong.state == "fail" and "'me' is no client id" in wrong.mend
+
+
+def test_a_recorded_ledger_is_looked_into(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+
+    def look(spec: str) -> Check:
+        return by_name(examine(recipe(teacher={"model": f"replay:{spec}"}), tmp_path))["teacher"]
+
+    assert look(str(path)).state == "fail"
+    call = Call("http://e/v1", "writer", {"messages": [], "max_tokens": 9})
+    with Ledger(path, "one") as ledger:
+        ledger.plan([call], "generate")
+        ledger.settle(ledger.reserve(call, Quote(0.0, 9), "generate"), Reply("Red.", "stop", 1, 2, 0.0, 0.1))
+    assert look(str(path)) == Check("teacher", "ok", "replays what writer answered")
+    assert look(f"{path}#poet").state == "fail"
+
+
+def test_a_kind_that_is_none_is_told(tmp_path: Path) -> None:
+    for model in ("mystery:x", "openai:", "x"):
+        check = by_name(examine(recipe(teacher={"model": model}), tmp_path))["teacher"]
+        assert check.state == "fail" and "anthropic" in check.mend and "local" in check.mend
 
 
 def test_a_key_with_a_line_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

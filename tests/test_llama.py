@@ -20,6 +20,7 @@ import pytest
 from yearling.errors import UserError
 from yearling.llama import Scorer, Server, check_gguf, check_port
 from yearling.recipe import Teacher as Settings
+from yearling.teachers import openai
 from yearling.teachers.teacher import open_teacher
 from yearling.teachers.wire import WireTeacher
 
@@ -111,7 +112,7 @@ def test_what_does_not_fit_is_an_error_and_the_scorer_goes_on(scorer: Scorer) ->
 @pytest.mark.parametrize("text", ["0123456789" * 40, "x=1;y=2;" * 40, "\u0e81\u0e9a" * 40])
 def test_a_quote_covers_the_real_tokens_of_a_prompt(scorer: Scorer, text: str) -> None:
     settings = Settings.model_validate({"model": "openai:x"})
-    teacher = WireTeacher(settings, "http://127.0.0.1:9", "e", "unknown", "x")
+    teacher = WireTeacher(settings, openai, "http://127.0.0.1:9", "e", "x")
     quote = teacher.quote(teacher.call({"messages": [{"role": "user", "content": text}], "max_tokens": 1}, 0))
     assert quote.tokens - 1 >= len(scorer.tokens(text))
 
@@ -139,13 +140,15 @@ def test_the_server_answers_and_shows_its_template() -> None:
 
 @needs_model
 def test_a_local_teacher_costs_nothing_and_shows_its_template() -> None:
-    settings = Settings.model_validate({"model": f"local:{MODEL}", "context": 256, "concurrency": 1})
+    settings = Settings.model_validate(
+        {"model": f"local:{MODEL}", "local": {"context": 256, "min_p": 0.1}, "concurrency": 1}
+    )
     with open_teacher(settings) as teacher:
-        call = teacher.call({"prompt": "Hi", "max_tokens": 2, "min_p": 0.1, "seed": 1}, 0)
+        call = teacher.call({"prompt": "Hi", "max_tokens": 2, "seed": 1}, 0)
         assert call.endpoint.startswith("local:") and len(call.endpoint) == len("local:") + 64
-        assert call.request["min_p"] == 0.1
+        assert (call.request["min_p"], call.request["seed"]) == (0.1, 1)
         assert teacher.quote(call).usd == 0.0
-        assert teacher.template().opening(None).endswith("<|im_start|>user\n")
+        assert teacher.template().opening().endswith("<|im_start|>user\n")
 
 
 # -- every way to fail

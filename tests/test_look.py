@@ -64,12 +64,13 @@ def run(tmp_path: Path) -> Run:
 
 def settle(run: Run) -> None:
     """Two answered calls of the run: the one that wrote the prompt, the one that wrote the answer."""
-    ledger = Ledger(run.ledger, run.name)
-    ledger.plan([ASKED, ANSWERED], "generate")
-    for call, text, cost in ((ASKED, "1. Name a colour.", 0.002), (ANSWERED, "Red. [/INST]\n", 0.001)):
-        ledger.reserve(call, Quote(0.01, 100))
-        ledger.settle(call, Reply(text, "stop", 31, 17, cost, 2.5, "{}"), Quote(0.01, 100))
-    ledger.close()
+    with Ledger(run.ledger, run.name) as ledger:
+        ledger.plan([ASKED, ANSWERED], "generate")
+        for call, text, cost in ((ASKED, "1. Name a colour.", 0.002), (ANSWERED, "Red. [/INST]\n", 0.001)):
+            if call is ANSWERED:
+                ledger.fail(ledger.reserve(call, Quote(0.01, 100), "generate"), "HTTP 500", billed=False)
+            ticket = ledger.reserve(call, Quote(0.01, 100), "generate")
+            ledger.settle(ticket, Reply(text, "stop", 31, 17, cost, 2.5, raw="{}"))
 
 
 def born(run: Run) -> list[Record]:
@@ -275,8 +276,9 @@ def test_the_whole_life_of_a_record(run: Run) -> None:
     run.finish(manifest("export", results={"files": files}))
     data = trace(run, records[0].id)
     assert data["born"]["source"] == "seed_7" and data["born"]["cost_usd"] == 0.001
-    wrote = [(call["wrote"], call["cost_usd"], call["completion_tokens"]) for call in data["born"]["calls"]]
-    assert wrote == [("the prompt", 0.002, 17), ("the answer", 0.001, 17)]
+    facts = ("wrote", "cost_usd", "completion_tokens", "sends")
+    wrote = [tuple(call[name] for name in facts) for call in data["born"]["calls"]]
+    assert wrote == [("the prompt", 0.002, 17, 1), ("the answer", 0.001, 17, 2)], "the second one was sent twice"
     assert [(v["judge"], v["state"]) for v in data["judged"]] == [("shape", "pass"), ("refusal", "pass")]
     assert data["split"] == "train" and data["trained"]["state"] == "yes"
     assert [(f["file"], f["exists"]) for f in data["released"]] == [("q4_k_m", True), ("f16", False)]
@@ -367,14 +369,17 @@ def test_looking_leaves_tables_and_ledger_as_they_are(run: Run) -> None:
     settle(run)
     records = born(run)
     judge(run, records)
-    ledger = Ledger(run.ledger, run.name)
     extra = Call("e", "m", {"max_tokens": 1})
-    ledger.plan([extra], "generate")
-    ledger.reserve(extra, Quote(0.5, 10))
-    trace(run, None)
-    status(run)
-    # opening a ledger for writing would have called the call in flight lost
-    assert ledger.count("reserved") == 1
-    ledger.close()
+    with Ledger(run.ledger, run.name) as ledger:
+        ledger.plan([extra], "generate")
+        ledger.reserve(extra, Quote(0.5, 10), "generate")
+        ledger.flush()
+        trace(run, None)
+        status(run)
+        # opening a ledger for writing would have waited for the lock, and called the call in flight lost
+        assert (ledger.count("sent"), ledger.count("failed")) == (1, 0)
+        assert ledger.read("SELECT state FROM sends ORDER BY id") == [
+            (s,) for s in ("settled", "free", "settled", "flying")
+        ]
     schema = pa.schema([("id", pa.string())])
     assert [row["id"] for row in read_table(run.records, schema)] == [record.id for record in records]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from yearling.errors import UserError
-from yearling.recipe import Recipe, Section, _Loader, _model_in, check_recipe, load_recipe, parse_overrides
+from yearling.recipe import Recipe, Section
+from yearling.recipe_file import _Loader, _model_in, check_recipe, load_recipe, parse_overrides
 
 EVERY = """\
 name: all-knobs
@@ -24,23 +25,28 @@ teacher:
   price: {input: 0.5, output: 1.5}
   template: teacher.jinja
   concurrency: 3
-  context: 4096
-budget: {max_cost_usd: 2.5, max_tokens: 1000}
+  timeout_s: 20.0
+  reasoning: {effort: low, max_tokens: 100, keep: true}
+  batch: true
+  structured: false
+  local: {context: 4096, min_p: 0.2}
+  azure: {identity: entra, client_id: abc, scope: https://example.org/.default}
+budget: {max_cost_usd: 2.5, max_tokens: 1000, max_minutes: 1.5, share: {generate: 0.5, curate: 0.25, eval: 1.0}}
 generate:
-  method: magpie
+  method: answer
   num: 7
   seeds: data/seeds.jsonl
-  system: Be short.
-  max_tokens: 99
   temperature: 0.9
-  answer_temperature: 0.1
-  min_p: 0.2
-  per_call: 4
-  demonstrations: 2
   attempts: 3.5
   seed: 1
+  answer: {system: Be short., max_tokens: 99, temperature: 0.1, turns: 2}
+  variety: {personas: people.txt, attributes: {tone: [formal, dry]}, systems: systems.txt, prompts: words}
+  alpaca: {per_call: 4, demonstrations: 2, together: true}
+  self_instruct: {human: 3, machine: 1, per_call: 5, instances: 2, completion: true}
+  evolve: {rounds: 2, keep_start: false}
+  documents: {path: docs, words: 100, pairs: 2, with_passage: true}
 import:
-  - {path: more.csv, format: csv, licence: MIT}
+  - {path: more.csv, format: csv, licence: MIT, answer: true}
 curate:
   length: {min_prompt: 1, max_prompt: 50, min_completion: 2, max_completion: 60}
   shape: false
@@ -91,15 +97,18 @@ def knobs(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield from knobs(inner, key + ".") if inner else (key,)
 
 
-def written(value: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from written(inner, f"{prefix}{key}.")
+def written(value: Any, known: Collection[str], prefix: str = "") -> Iterator[str]:
+    key = prefix.removesuffix(".")
+    if key in known:  # a knob may hold names of its own
+        yield key
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from written(inner, known, f"{prefix}{name}.")
     elif isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
         for inner in value:
-            yield from written(inner, prefix)
+            yield from written(inner, known, prefix)
     else:
-        yield prefix.removesuffix(".")
+        yield key
 
 
 # -- what is right
@@ -108,10 +117,14 @@ def written(value: Any, prefix: str = "") -> Iterator[str]:
 def test_every_knob_is_taken_as_written(path: Path, project: Path) -> None:
     recipe = load(path, EVERY)
     data = yaml.load(EVERY, Loader=_Loader)
-    assert sorted(written(data)) == sorted(knobs(Recipe)), "this recipe sets every knob that there is"
+    every = list(knobs(Recipe))
+    assert sorted(written(data, every)) == sorted(every), "this recipe sets every knob that there is"
     dumped = recipe.model_dump(mode="json", by_alias=True)
     data["teacher"]["template"] = str(project / "teacher.jinja")
     data["generate"]["seeds"] = str(project / "data/seeds.jsonl")
+    data["generate"]["documents"]["path"] = str(project / "docs")
+    for name in ("personas", "systems", "prompts"):
+        data["generate"]["variety"][name] = str(project / data["generate"]["variety"][name])
     data["import"][0]["path"] = str(project / "more.csv")
     assert dumped == data
 
@@ -134,8 +147,20 @@ def test_a_short_recipe_gets_the_defaults(path: Path) -> None:
 
 def test_a_recipe_never_changes(path: Path) -> None:
     recipe = load(path, EVERY)
+    assert recipe.generate is not None
     with pytest.raises(ValidationError):
         recipe.name = "y"  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        recipe.generate.answer.turns = 3  # type: ignore[misc]
+
+
+def test_no_knob_is_one_that_has_moved(path: Path) -> None:
+    """A recipe of an older form is told, key by key, and never read as something else."""
+    old = "name: x\nteacher:\n  model: openai:y\n  context: 9\ngenerate:\n  system: Short.\n  max_tokens: 9\n"
+    said = problems(path, old + "  min_p: 0.1\n  per_call: 4\n")
+    places = [":4: teacher.context", ":6: generate.system", ":7: generate.max_tokens", ":8: generate.min_p"]
+    for place in (*places, ":9: generate.per_call"):
+        assert f"{path}{place}: unknown key" in said
 
 
 def test_paths_start_at_the_recipes_folder(path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +192,7 @@ def test_an_unknown_key_gets_the_nearest_and_its_line(path: Path) -> None:
     assert said == f"{path}:4: train.lora.rr: unknown key; did you mean r?"
     assert "did you mean generate?" in problems(path, "name: x\ngenerat: {}\n")
     said = problems(path, "name: x\nbudget: {zzz: 1}\n")
-    assert said == f"{path}:2: budget.zzz: unknown key; known keys: max_cost_usd, max_tokens."
+    assert said == f"{path}:2: budget.zzz: unknown key; known keys: max_cost_usd, max_minutes, max_tokens, share."
     assert f"{path}:3: import.0.fromat: unknown key; did you mean format?" in problems(
         path, "name: x\nimport:\n - fromat: csv\n   path: y\n"
     )
@@ -186,13 +211,25 @@ def test_an_unknown_key_gets_the_nearest_and_its_line(path: Path) -> None:
         ("eval: {on: [q8_0, f16]}", "eval.on.1"),
         ("generate: {num: 0}", "generate.num"),
         ("generate: {num: 1.5}", "generate.num"),
-        ("generate: {method: evolve}", "generate.method"),
+        ("generate: {method: revolve}", "generate.method"),
+        ("generate: {answer: {max_tokens: 7}}", "generate.answer.max_tokens"),
+        ("generate: {answer: {turns: 0}}", "generate.answer.turns"),
+        ("generate: {alpaca: {per_call: 21}}", "generate.alpaca.per_call"),
+        ("generate: {variety: {attributes: {tone: dry}}}", "generate.variety.attributes.tone"),
+        ("generate: {documents: {words: 100}}", "generate.documents.path"),
         ("import: {path: x}", "import"),
         ("import: [{}]", "import.0.path"),
         ("teacher: {}", "teacher.model"),
         ("teacher: {model: x, concurrency: 0}", "teacher.concurrency"),
         ("teacher: {model: x, price: {input: -1, output: 1}}", "teacher.price.input"),
         ("teacher: {model: x, price: {input: 1}}", "teacher.price.output"),
+        ("teacher: {model: x, timeout_s: 0}", "teacher.timeout_s"),
+        ("teacher: {model: x, local: {context: 9}}", "teacher.local.context"),
+        ("teacher: {model: x, reasoning: {effort: great}}", "teacher.reasoning.effort"),
+        ("teacher: {model: x, azure: {identity: guess}}", "teacher.azure.identity"),
+        ("budget: {max_minutes: 0}", "budget.max_minutes"),
+        ("budget: {share: {generate: 1.1}}", "budget.share.generate"),
+        ("budget: {share: {train: 0.5}}", "budget.share.train"),
         ("student: {base: y, max_seq_length: lots}", "student.max_seq_length"),
         ("language: e", "language"),
         ("run_on: moon", "run_on"),
@@ -225,6 +262,28 @@ def test_what_a_stage_needs_is_told_before_it_starts(path: Path) -> None:
     assert said.count("needs a student") == 3
     assert "generate needs a teacher" in said and "eval against the teacher needs one" in said
     assert f"{path}:5: eval.on: q8_0 is not exported" in said
+
+
+@pytest.mark.parametrize(
+    ("rest", "place", "words"),
+    [
+        ("generate: {method: answer}", "4: generate.method", "answer: true"),
+        ("import: [{path: a.csv, answer: true}]", "4: import", "generate: {method: answer}"),
+        ("generate: {}\nimport: [{path: a.csv, answer: true}]", "5: import", "generate: {method: answer}"),
+        ("generate: {method: documents}", "4: generate.documents", "documents: {path: folder}"),
+    ],
+)
+def test_what_a_method_needs_is_told_before_it_starts(path: Path, rest: str, place: str, words: str) -> None:
+    head = "name: x\nteacher:\n  model: openai:y\n"
+    said = problems(path, head + rest)
+    assert said.startswith(f"{path}:{place}: ") and words in said
+    assert len(said.splitlines()) == 1
+
+
+def test_borrowed_prompts_have_a_teacher_that_answers(path: Path) -> None:
+    for method in ("answer", "evolve"):
+        text = f"name: x\nteacher: {{model: openai:y}}\ngenerate: {{method: {method}}}\n"
+        assert load(path, text + "import: [{path: a.csv, answer: true}]").import_[0].answer
 
 
 @pytest.mark.parametrize("text", ["", "just words", "- a", "3", "null", "# nothing"])
@@ -274,14 +333,22 @@ def test_no_number_is_infinite(path: Path) -> None:
 
 def test_flags_are_read_as_yaml_reads_them() -> None:
     tokens = ["--train.learning-rate", "1e-4", "--train.epochs=2", "--curate.novelty", "null", "--curate.shape=false"]
-    tokens += ["--export.quant", "[f16, q8_0]", "--generate.system", "a: b: c", "--name=x=y", "--train.warmup", "5E-2"]
+    tokens += [
+        "--export.quant",
+        "[f16, q8_0]",
+        "--generate.answer.system",
+        "a: b: c",
+        "--name=x=y",
+        "--train.warmup",
+        "5E-2",
+    ]
     assert parse_overrides(tokens) == {
         "train.learning_rate": 1e-4,
         "train.epochs": 2,
         "curate.novelty": None,
         "curate.shape": False,
         "export.quant": ["f16", "q8_0"],
-        "generate.system": "a: b: c",
+        "generate.answer.system": "a: b: c",
         "name": "x=y",
         "train.warmup": 0.05,
     }

@@ -42,6 +42,8 @@ FULL = Record(
         calls=("c1:ab", "c1:cd"),
         prompt_digest="d",
         source="s1, s2",
+        traits="asked by: a nurse; tone: dry",
+        passage="Nurses\nwork at night.",
     ),
     kind="rewrite",
 )
@@ -55,7 +57,10 @@ def test_an_id_is_the_hash_of_content_and_birth() -> None:
     assert re.fullmatch(r"r1:[0-9a-f]{24}", PLAIN.id)
     assert PLAIN.id == "r1:" + digest([[["user", "Name a colour."], ["assistant", "Red."]], "k"])[:24]
     assert replace(PLAIN, id="", kind="question").id == PLAIN.id, "what is said of a record is not its content"
-    assert replace(PLAIN, id="", origin=replace(PLAIN.origin, sequence=9, licence="MIT")).id == PLAIN.id
+    assert (
+        replace(PLAIN, id="", origin=replace(PLAIN.origin, sequence=9, licence="MIT", traits="t", passage="p")).id
+        == PLAIN.id
+    )
     others = [
         replace(PLAIN, id="", origin=replace(PLAIN.origin, key="other")),
         replace(PLAIN, id="", messages=(Message("user", "Name a colour."), Message("assistant", "Red"))),
@@ -97,7 +102,21 @@ def test_records_read_back_as_they_were(tmp_path: Path) -> None:
     assert [record.origin.key for record in back] == ["c1:ab/0", "k", "z"]
     table = pq.read_table(tmp_path / "new" / "a-00000.parquet")
     assert table.schema.equals(record_schema())
-    assert table.schema.metadata[b"yearling.records"] == b"1"
+    assert table.schema.metadata[b"yearling.records"] == b"2"
+
+
+def test_records_of_format_1_are_read(tmp_path: Path) -> None:
+    """Parts written before traits and passages were kept lack those columns, and nothing else."""
+    write_records([FULL, PLAIN], tmp_path / "a.parquet")
+    old = pq.read_table(tmp_path / "a.parquet").drop_columns(["traits", "passage"])
+    pq.write_table(old.replace_schema_metadata({"yearling.records": "1"}), tmp_path / "a.parquet")
+    bare = replace(FULL, origin=replace(FULL.origin, traits="", passage=""))
+    assert list(read_records(tmp_path)) == [bare, PLAIN]
+    write_records([FULL], tmp_path / "b.parquet")
+    assert list(read_records(tmp_path)) == [bare, PLAIN, FULL], "old and new parts lie in one folder"
+    pq.write_table(old.drop_columns(["licence"]), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet lacks licence"):
+        list(read_records(tmp_path))
 
 
 def test_an_empty_part_and_an_empty_folder_hold_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from yearling.errors import UserError
-from yearling.recipe import Recipe, Source, check_recipe
+from yearling.recipe import Recipe, Source
+from yearling.recipe_file import check_recipe
 from yearling.record import Message, Origin, Record, read_records
 from yearling.run_folder import Run
 from yearling.sources import stage

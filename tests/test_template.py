@@ -9,7 +9,7 @@ import pytest
 
 from yearling.errors import UserError
 from yearling.record import Message
-from yearling.students.template import SHIPPED, Template, find_template
+from yearling.students.template import SHIPPED, Template, find_template, read_template
 
 SYSTEM, USER, ANSWER = Message("system", "Be kind."), Message("user", "Hé?\n"), Message("assistant", " Red. ")
 EXPECTED = {
@@ -63,25 +63,25 @@ def test_the_words_of_a_conversation_are_not_template(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("system", [None, "Be kind."])
-def test_an_opening_ends_where_the_user_begins(name: str, system: str | None) -> None:
-    opening = shipped(name).opening(system)
-    head = (Message("system", system),) if system else ()
+@pytest.mark.parametrize("head", [(), (SYSTEM,), (USER, ANSWER), (SYSTEM, USER, ANSWER)], ids=len)
+def test_an_opening_ends_where_the_users_next_turn_begins(name: str, head: tuple[Message, ...]) -> None:
+    opening = shipped(name).opening(head)
     assert shipped(name).render((*head, Message("user", "Name a colour."))).startswith(opening + "Name a colour.")
     assert opening.endswith({"plain": "Question: ", "alpaca": "### Instruction:\n", "chatml": "user\n"}[name])
-    assert bool(system) == ("Be kind." in opening)
+    assert all(turn.content in opening for turn in head), "a conversation goes on where it was"
+    assert (SYSTEM in head) == ("Be kind." in opening)
 
 
 def test_a_template_that_hides_the_user_has_no_opening() -> None:
     with pytest.raises(UserError, match="does not show the user's words"):
-        template("{% for m in messages %}{{ m.role }}{% endfor %}").opening(None)
+        template("{% for m in messages %}{{ m.role }}{% endfor %}").opening()
     stripped = template("{% for m in messages %}[{{ m.content | trim }}]{% endfor %}")
-    assert stripped.opening(None) == "["
+    assert stripped.opening() == "["
 
 
 def test_a_templates_own_default_system_turn_is_in_the_opening() -> None:
     head = "{% if messages[0].role != 'system' %}[Be a tutor.]{% endif %}"
-    assert template(head + "{% for m in messages %}<{{ m.content }}>{% endfor %}").opening(None) == "[Be a tutor.]<"
+    assert template(head + "{% for m in messages %}<{{ m.content }}>{% endfor %}").opening() == "[Be a tutor.]<"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,17 @@ def test_a_template_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
     path.write_bytes(b"\xff")
     with pytest.raises(UserError, match="own"):
         find_template(str(path))
+
+
+def test_a_template_file_is_told_by_the_knob_that_named_it(tmp_path: Path) -> None:
+    path = tmp_path / "own.jinja"
+    with pytest.raises(UserError, match=r"teacher\.template .*own\.jinja cannot be read"):
+        read_template(path, "teacher.template")
+    path.write_bytes(b"ab\xff")
+    with pytest.raises(UserError, match=r"teacher\.template .*not UTF-8 \(byte 2\)"):
+        read_template(path, "teacher.template")
+    path.write_text("{{ x }}\n", encoding="utf-8")
+    assert read_template(path, "teacher.template") == "{{ x }}\n", "its end is part of it"
 
 
 def test_a_template_is_a_value() -> None:

@@ -53,7 +53,7 @@ def run(recipe: str | Path, overrides: Mapping[str, Any] | None = None, root: st
     from pathlib import Path
 
     from yearling.pipeline import run_stages
-    from yearling.recipe import load_recipe
+    from yearling.recipe_file import load_recipe
 
     return run_stages(load_recipe(Path(recipe), overrides), Path(root))
 

@@ -61,7 +61,7 @@ def options(
 
 
 def _recipe(path: Path, context: typer.Context) -> Recipe:
-    from yearling.recipe import load_recipe, parse_overrides
+    from yearling.recipe_file import load_recipe, parse_overrides
 
     return load_recipe(path, parse_overrides(context.args))
 
@@ -120,6 +120,24 @@ def run(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> Non
 
 
 @app.command(context_settings=KNOBS)
+def estimate(
+    context: typer.Context,
+    recipe: RecipePath = Path("recipe.yaml"),
+    pilot: Annotated[int, typer.Option(min=1, max=20, help="calls to ask at most; the run finds them answered")] = 20,
+    no_pilot: Annotated[bool, typer.Option("--no-pilot", help="ask nothing: only what the ledger holds")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a run will ask of its teacher: calls, tokens, cost, time.
+
+    Example: yearling estimate recipe.yaml --generate.num 5000
+    """
+    from yearling.estimate.stage import estimate as estimated
+    from yearling.estimate.view import view
+
+    _show(estimated(_recipe(recipe, context), _project, 0 if no_pilot else pilot), view, as_json)
+
+
+@app.command(context_settings=KNOBS)
 def generate(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
     """The teacher writes instructions and answers them.
 
@@ -141,15 +159,30 @@ def import_(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) ->
 def curate(
     context: typer.Context,
     recipe: RecipePath = Path("recipe.yaml"),
-    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="write the accepted records here too")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="write accepted records (or page) here")] = None,  # noqa: UP045
     format: Annotated[
         str, typer.Option(help="alpaca, sharegpt, messages, prompt-completion, csv, parquet")
     ] = "messages",
+    describe: Annotated[bool, typer.Option("--describe", help="judge nothing, show what a run or file holds")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="with --describe: JSON instead of tables")] = False,
 ) -> None:
     """Judge every record; every verdict has a reason.
 
-    Example: yearling curate recipe.yaml -o accepted.jsonl --format sharegpt
+    With --describe: verbs and nouns, lengths and kinds of work of a run (the newest, unless named) or a data file.
+
+    Example: yearling curate recipe.yaml -o accepted.jsonl --format sharegpt, or yearling curate --describe alpaca.json
     """
+    if describe:
+        from yearling.curate import describe_stage
+        from yearling.recipe import Source
+        from yearling.sources.read import read_source
+
+        named = [] if str(context.get_parameter_source("recipe")).endswith("DEFAULT") else [str(recipe)]
+        reader = lambda path: read_source(Source(path=path), 0)  # noqa: E731 - a stage reads no data files itself
+        shown = describe_stage.describe_to(_project, [*named, *context.args], out, reader)
+        return _show(shown.plain() if as_json else shown, describe_stage.tables, as_json)
+    if as_json:
+        raise UserError("--json goes with --describe. `yearling status --json` shows what curate did.")
     _run(recipe, context, ["curate"])
     if out:
         from yearling.measure.accepted import accepted
@@ -257,7 +290,7 @@ def doctor(
     from dataclasses import asdict
 
     from yearling import doctor
-    from yearling.recipe import load_recipe
+    from yearling.recipe_file import load_recipe
 
     checks = doctor.examine(load_recipe(recipe) if recipe else None, _project)
     if as_json:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from yearling.errors import UserError
 from yearling.progress import console, say
-from yearling.recipe import load_recipe
+from yearling.recipe_file import load_recipe
 from yearling.run_folder import write_text
 
 if TYPE_CHECKING:

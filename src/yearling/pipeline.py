@@ -49,7 +49,7 @@ def _dump(value: Any, *without: str) -> Facts:
 
 def _teacher(recipe: Recipe) -> Facts:
     """What of the teacher decides its answers; how fast and at what price they come does not."""
-    return _dump(recipe.teacher, "price", "concurrency", "api_key_env")
+    return _dump(recipe.teacher, "price", "concurrency", "api_key_env", "timeout_s", "batch", "azure")
 
 
 def _ids(recipe: Recipe, run: Run, split: str) -> str:
@@ -76,13 +76,9 @@ def _generate_settings(recipe: Recipe) -> Facts:
 
 
 def _generate_inputs(recipe: Recipe, run: Run) -> dict[str, str]:
-    from yearling.generate.alpaca import load_seeds, prompt_text
+    from yearling.generate.stage import digest_inputs
 
-    assert recipe.generate is not None
-    if recipe.generate.method != "alpaca":
-        return {}
-    seeds = load_seeds(recipe.generate.seeds)
-    return {"seeds": digest([[s.id, s.instruction, s.input] for s in seeds]), "prompt": digest(prompt_text())}
+    return digest_inputs(recipe, run)
 
 
 def _import(recipe: Recipe, run: Run) -> tuple[Counts, Facts, Facts]:
@@ -128,8 +124,11 @@ def _eval(recipe: Recipe, run: Run) -> tuple[Counts, Facts, Facts]:
 
 
 def _eval_settings(recipe: Recipe) -> Facts:
-    answers = {"system", "answer_temperature", "min_p", "seed"}
-    asked = recipe.generate.model_dump(mode="json", include=answers) if recipe.generate else {}
+    asked = (
+        {"seed": recipe.generate.seed, **_dump(recipe.generate.answer, "max_tokens", "turns")}
+        if recipe.generate
+        else {}
+    )
     return {"eval": _dump(recipe.eval), "student": _dump(recipe.student), "teacher": _teacher(recipe), "answers": asked}
 
 
@@ -142,22 +141,21 @@ def _eval_inputs(recipe: Recipe, run: Run) -> dict[str, str]:
 
 STAGES: tuple[Stage, ...] = (
     Stage(
-        "generate",
-        1,
-        lambda r: r.generate is not None,
-        _generate_settings,
-        _generate_inputs,
-        _generate,
-        evidence=("records/generate-00000.parquet",),
-    ),
-    Stage(
         "import",
         1,
         lambda r: bool(r.import_),
         lambda r: {"import": [_dump(source) for source in r.import_]},
         _import_inputs,
         _import,
-        evidence=("records",),
+    ),
+    Stage(
+        "generate",
+        2,
+        lambda r: r.generate is not None,
+        _generate_settings,
+        _generate_inputs,
+        _generate,
+        evidence=("records/generate-00000.parquet",),
     ),
     Stage(
         "curate",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Role = Literal["system", "user", "assistant"]
 State = Literal["pass", "fail", "skipped"]
+LATER = ("traits", "passage")  # columns that tables of format 1 lack
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 
 
@@ -33,7 +34,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a record came from; `key` makes two equal texts of two births two records."""
+    """Where a record came from; `key` makes two equal texts of two births two records.
+
+    `source` names the file and row, or the demonstrations; `traits` what was drawn for variety; `passage` is the text
+    that a question is about.
+    """
 
     method: str
     key: str
@@ -45,6 +50,8 @@ class Origin:
     calls: tuple[str, ...] = ()
     prompt_digest: str = ""
     source: str = ""
+    traits: str = ""
+    passage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +94,17 @@ class Verdict:
 
 
 def digest(value: Any) -> str:
-    """SHA-256, in hex, of a value's canonical JSON (sorted keys, no spaces, UTF-8)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """SHA-256, in hex, of a value's canonical JSON."""
+    return text_digest(canonical(value))
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces, the same for equal values everywhere."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def text_digest(text: str) -> str:
+    """SHA-256, in hex, of a text as UTF-8."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -125,8 +141,9 @@ def record_schema() -> pa.Schema:
             ("calls", strings),
             ("prompt_digest", pa.string()),
             ("source", pa.string()),
+            *((name, pa.string()) for name in LATER),
         ],
-        metadata={"yearling.records": "1"},
+        metadata={"yearling.records": "2"},
     )
 
 
@@ -154,6 +171,8 @@ def _row(record: Record) -> dict[str, Any]:
         "calls": list(origin.calls),
         "prompt_digest": origin.prompt_digest,
         "source": origin.source,
+        "traits": origin.traits,
+        "passage": origin.passage,
     }
 
 
@@ -169,6 +188,8 @@ def _record(row: Mapping[str, Any]) -> Record:
         calls=tuple(row["calls"]),
         prompt_digest=row["prompt_digest"],
         source=row["source"],
+        traits=row["traits"] or "",
+        passage=row["passage"] or "",
     )
     messages = tuple(Message(m["role"], m["content"]) for m in row["messages"])
     return Record(messages, origin, kind=row["kind"], id=row["id"])
@@ -195,7 +216,7 @@ def read_table(folder: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
 
     for part in sorted(folder.glob("*.parquet")):
         try:
-            missing = set(schema.names) - set(pq.read_schema(part).names)
+            missing = set(schema.names) - set(pq.read_schema(part).names) - set(LATER)
             table = pq.read_table(part, schema=schema)
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"{part} cannot be read ({error}). Delete it and run the same command again.") from error

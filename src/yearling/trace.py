@@ -81,16 +81,19 @@ def _birth(run: Run, records: Sequence[Record], record: Record) -> dict[str, Any
     }
 
 
-CALL = ("stage", "state", "model", "prompt_tokens", "completion_tokens", "cost_usd", "seconds", "sends")
+CALL = ("stage", "state", "model", "prompt_tokens", "completion_tokens", "cost_usd", "seconds")
 
 
 def _call(run: Run, key: str, record: Record) -> dict[str, Any]:
-    rows = ask_ledger(run, f"SELECT text, {', '.join(CALL)} FROM calls WHERE key = ?", key)
+    # a ledger that was written before sends had a table of their own stays so until a teacher is asked again
+    old = ask_ledger(run, "PRAGMA user_version") == [(1,)]
+    sends = "sends" if old else "(SELECT count(*) FROM sends WHERE sends.key = calls.key)"
+    rows = ask_ledger(run, f"SELECT text, {', '.join(CALL)}, {sends} FROM calls WHERE key = ?", key)
     if not rows:
         return {"call": key, "state": "not in the ledger"}
     text, *facts = rows[0]
     wrote = "the answer" if text and text.strip() == record.completion else "the prompt"
-    return {"call": key, "wrote": wrote, **dict(zip(CALL, facts, strict=True))}
+    return {"call": key, "wrote": wrote, **dict(zip((*CALL, "sends"), facts, strict=True))}
 
 
 def _judges(run: Run) -> list[Path]:

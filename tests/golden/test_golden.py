@@ -14,7 +14,7 @@ import yearling as api
 from yearling.evaluate.exam import from_json
 from yearling.ledger import Ledger
 from yearling.measure.accepted import accepted_split
-from yearling.recipe import load_recipe
+from yearling.recipe_file import load_recipe
 from yearling.record import read_records
 from yearling.run_folder import Run, read_json
 

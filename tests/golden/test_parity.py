@@ -14,7 +14,7 @@ from yearling.export.parity import parity_texts, prove_answer, prove_parity, sco
 from yearling.export.quantise import copy_fields, read_gguf, write_gguf
 from yearling.measure.accepted import accepted_split
 from yearling.measure.perplexity import Scores
-from yearling.recipe import load_recipe
+from yearling.recipe_file import load_recipe
 from yearling.run_folder import Run
 from yearling.students.load import Student, open_student
 

@@ -12,7 +12,8 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from yearling.errors import UserError
-from yearling.recipe import NAME, Recipe, check_recipe, load_recipe, parse_overrides
+from yearling.recipe import NAME, Recipe
+from yearling.recipe_file import check_recipe, load_recipe, parse_overrides
 
 EXAMPLES = settings(max_examples=100, deadline=None)
 UNSHRUNK = settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.generate])
@@ -20,8 +21,23 @@ KEYS = [
     *("name", "language", "teacher", "budget", "generate", "import", "import_", "curate", "student", "train", "export"),
     *("eval", "run_on", "model", "price", "input", "num", "seeds", "method", "path", "format", "length", "novelty"),
     *("base", "template", "max_seq_length", "lora", "r", "epochs", "quant", "on", "questions", "max_cost_usd"),
+    *("answer", "system", "turns", "variety", "attributes", "personas", "alpaca", "self_instruct", "per_call"),
+    *(
+        "evolve",
+        "rounds",
+        "documents",
+        "words",
+        "share",
+        "reasoning",
+        "effort",
+        "local",
+        "min_p",
+        "azure",
+        "max_minutes",
+    ),
 ]
 WORDS = ["x", "lora", "alpaca", "openai:x", "auto", "f16", "merged", "q8_0", "none", "en", "~", "a/b", "1e-4"]
+WORDS += ["answer", "documents", "evolve", "key", "low"]
 texts = st.one_of(st.text(max_size=12), st.sampled_from(WORDS))
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), texts, st.binary(max_size=4), st.dates(), st.datetimes()

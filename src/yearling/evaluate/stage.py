@@ -29,8 +29,8 @@ from yearling.record import Message, Origin, Record
 from yearling.run_folder import Run, write_json
 from yearling.students.load import Student, open_student
 from yearling.students.template import Template
-from yearling.teachers.ask import answer_request, ask_all
-from yearling.teachers.teacher import Teacher, open_teacher
+from yearling.teachers.ask import Asker, answer_request
+from yearling.teachers.teacher import open_teacher
 
 LEAK_LIMIT = 0.05
 Tick = Callable[[int], None]
@@ -181,20 +181,20 @@ def _teacher_line(recipe: Recipe, run: Run, paper: _Paper, tick: Tick) -> tuple[
     """The teacher, asked anew through the ledger; scored only where its file is here."""
     assert recipe.teacher is not None and recipe.eval is not None
     settings = recipe.generate or Generate()
-    ledger = Ledger(run.ledger, run.name, recipe.budget)
     scores = speed = None
     file = _teacher_file(recipe)
-    try:
-        with open_teacher(recipe.teacher) as teacher:
-            attempts, cost = _ask_teacher(teacher, ledger, settings, paper, recipe.eval.max_tokens, tick)
-            if file:
-                template = teacher.template()
-                head = (Message("system", settings.system),) if settings.system else ()
-                texts = [in_template(template, Record((*head, *r.messages), r.origin)) for r in paper.records]
-                scores = score_file(file, texts, tick)
-                speed = measure_speed(file, texts[0][0])
-    finally:
-        ledger.close()
+    with (
+        Ledger(run.ledger, run.name, recipe.budget) as ledger,
+        open_teacher(recipe.teacher) as teacher,
+        Asker(teacher, ledger, "eval", recipe.teacher.reasoning.keep) as asker,
+    ):
+        attempts, cost = _ask_teacher(asker, settings, paper, recipe.eval.max_tokens, tick)
+        if file:
+            template, own_system = teacher.template(), settings.answer.system
+            head = (Message("system", own_system),) if own_system else ()
+            texts = [in_template(template, Record((*head, *r.messages), r.origin)) for r in paper.records]
+            scores = score_file(file, texts, tick)
+            speed = measure_speed(file, texts[0][0])
     where = file or Path(recipe.teacher.model)
     own = attempts[: len(paper.records)]
     measured = _line("teacher", where, "template", scores, own, speed)
@@ -202,14 +202,20 @@ def _teacher_line(recipe: Recipe, run: Run, paper: _Paper, tick: Tick) -> tuple[
 
 
 def _ask_teacher(
-    teacher: Teacher, ledger: Ledger, settings: Generate, paper: _Paper, limit: int, tick: Tick
+    asker: Asker, settings: Generate, paper: _Paper, limit: int, tick: Tick
 ) -> tuple[list[Attempt], float | None]:
     # sample 1: not the draw that became the reference
-    calls = [teacher.call(answer_request(settings, record.prompt, limit), 1) for record in paper.everything]
-    replies = ask_all(teacher, ledger, calls, "eval", lambda reply: tick(0))
+    calls = [asker.teacher.call(answer_request(settings, _asked(r), limit), 1) for r in paper.everything]
+    replies = asker.ask(calls, lambda reply: tick(0))
     attempts = [Attempt(r.text.strip(), r.finish == "stop", r.completion_tokens) for r in replies]
     costs = [r.cost_usd for r in replies]
     return attempts, sum(c or 0.0 for c in costs) if None not in costs else None
+
+
+def _asked(record: Record) -> list[dict[str, str]]:
+    """What stands before a record's last answer."""
+    turns = record.messages[:-1] if record.completion else record.messages
+    return [{"role": m.role, "content": m.content} for m in turns]
 
 
 def _line(

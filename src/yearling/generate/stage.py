@@ -8,64 +8,48 @@ and finds it answered: the stage simply starts over, and everything it has paid 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
 from typing import Any
 
 from yearling.errors import UserError
-from yearling.generate import alpaca, magpie
-from yearling.generate.draft import Draft, fault
-from yearling.ledger import Call, Ledger, Reply
+from yearling.generate import alpaca, documents, evolve, instances, magpie, self_instruct
+from yearling.generate.answer import Row, answer, borrowed
+from yearling.generate.birth import Birth, Told
+from yearling.generate.draft import Draft
+from yearling.generate.seeds import Seed, load_seeds
+from yearling.generate.variety import read_lists
+from yearling.generate.words import Words
+from yearling.ledger import Ledger
 from yearling.measure.novelty import NoveltyIndex
-from yearling.progress import Advance, progress, say
-from yearling.recipe import Generate, Recipe
-from yearling.record import Message, Origin, Record, digest, write_records, write_table
-from yearling.run_folder import Run
-from yearling.teachers.ask import answer_request, ask_all
-from yearling.teachers.teacher import Teacher, open_teacher
+from yearling.progress import progress, say
+from yearling.recipe import Generate, Method, Recipe
+from yearling.record import Origin, Record, digest, read_records, write_records, write_table
+from yearling.run_folder import Run, folder_digest
+from yearling.teachers.ask import Asker
+from yearling.teachers.teacher import open_teacher
 
-SMALLEST_ROUND, LARGEST_ROUND = 8, 64
+SMALLEST_ROUND, LARGEST_ROUND = 8, 1024
 LEAST_YIELD = 0.25  # the least share of good ones that is believed, of instructions and of answers
 FIRST_YIELD = 0.5  # the share assumed before anything is known
 
-
-@dataclass
-class _Birth:
-    """The state of the stage between rounds."""
-
-    recipe: Recipe
-    settings: Generate
-    teacher: Teacher
-    ledger: Ledger
-    advance: Advance
-    index: NoveltyIndex
-    seeds: list[alpaca.Seed]
-    records: list[Record] = field(default_factory=list)
-    rejected: list[dict[str, str]] = field(default_factory=list)
-    replies: list[Reply] = field(default_factory=list)
-    calls: int = 0
-    waiting: list[Draft] = field(default_factory=list)  # worth an answer, not asked yet, in the order of their birth
-    asked: int = 0  # drafts whose answers were asked for
-    answered: int = 0  # finished answers of the round under way, not yet records
-
-    def seen(self, reply: Reply) -> None:
-        """Count one reply and show where the stage stands."""
-        self.replies.append(reply)
-        fresh = [r for r in self.replies if not r.cached]
-        tokens = sum(r.completion_tokens for r in fresh)
-        spent = self.ledger.spent()
-        facts: dict[str, Any] = {
-            "rejected": len(self.rejected),
-            "cached": len(self.replies) - len(fresh),
-            "tokens": tokens,
-        }
-        facts["cost"] = "unknown" if spent.unknown else f"${spent.usd:.2f}"
-        self.advance(min(len(self.records) + self.answered, self.settings.num), **facts)
-
-    def reject(self, call: str, reason: str, text: str) -> None:
-        """Keep what was turned away, with the reason."""
-        self.rejected.append({"call": call, "reason": reason, "text": text})
+Drafting = Callable[[Birth, range], list[Draft]]
+Answering = Callable[[Birth, Sequence[Draft]], list[Row]]
+# How each method writes instructions, and the prompts it says; those that answer in their own way are below.
+DRAFTING: dict[Method, tuple[Drafting, tuple[str, ...]]] = {
+    "magpie": (magpie.drafts, ()),
+    "alpaca": (alpaca.drafts, ("alpaca",)),
+    "self-instruct": (self_instruct.drafts, (*self_instruct.PROMPTS, *instances.PROMPTS)),
+    "answer": (borrowed, ()),
+    "evolve": (evolve.starts, evolve.PROMPTS),
+    "documents": (documents.drafts, ("documents", "documents-example")),
+}
+ANSWERING: dict[Method, Answering] = {"evolve": evolve.evolve, "self-instruct": instances.answer}
+SEEDED: tuple[Method, ...] = ("alpaca", "self-instruct", "evolve")
+# Held to rules of their own instead of those for new instructions: what people wrote, what must be like its parent,
+# what is about a passage, and what is judged block by block.
+SIEVED: tuple[Method, ...] = ("answer", "evolve", "documents", "self-instruct")
 
 
 def run_generate(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any]]:
@@ -73,150 +57,191 @@ def run_generate(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, An
 
     Raises UserError when the teacher yields too few rows within the allowed attempts.
     """
+    assert recipe.generate is not None
+    num = recipe.generate.num
+    with progress(run, "generate", num, "rows") as advance:
+
+        def told(birth: Birth) -> None:
+            advance(min(len(birth.records) + birth.finished, num), **facts(birth))
+
+        with open_birth(recipe, run, told) as birth:
+            while len(birth.records) < num and not (birth.exhausted and not birth.waiting):
+                _check_attempts(birth)
+                play_round(birth)
+                told(birth)
+            return _write(birth, run)
+
+
+@contextmanager
+def open_birth(recipe: Recipe, run: Run, told: Told, asking: type[Asker] = Asker) -> Iterator[Birth]:
+    """The stage before its first round: teacher started, ledger open, lists and seeds read."""
     settings = recipe.generate
     assert settings is not None and recipe.teacher is not None
-    seeds = alpaca.load_seeds(settings.seeds) if settings.method == "alpaca" else []
-    ledger = Ledger(run.ledger, run.name, recipe.budget)
-    try:
-        with open_teacher(recipe.teacher) as teacher, progress(run, "generate", settings.num, "rows") as advance:
-            index = NoveltyIndex(0.7 if recipe.curate is None else (recipe.curate.novelty or 1.0))
-            birth = _Birth(recipe, settings, teacher, ledger, advance, index, seeds)
-            while len(birth.records) < settings.num:
-                _check_attempts(birth)
-                _round(birth)
-                advance(min(len(birth.records), settings.num), rejected=len(birth.rejected))
-    finally:
-        ledger.close()
-    return _write(birth, run)
+    seeds = load_seeds(settings.seeds) if settings.method in SEEDED else []
+    words, lists = Words(settings.variety.prompts), read_lists(settings.variety)
+    prompts = sorted(read_records(run.path / "prompts"), key=lambda record: record.origin.sequence)
+    index = _index(recipe, seeds)
+    with (
+        Ledger(run.ledger, run.name, recipe.budget) as ledger,
+        open_teacher(recipe.teacher) as teacher,
+        asking(teacher, ledger, "generate", recipe.teacher.reasoning.keep) as asker,
+    ):
+        yield Birth(recipe, settings, asker, words, lists, seeds, index, told, prompts)
 
 
-def _round(birth: _Birth) -> None:
+def afresh(birth: Birth) -> Birth:
+    """The same stage before its first round again."""
+    index = _index(birth.recipe, birth.seeds)
+    return Birth(
+        birth.recipe, birth.settings, birth.asker, birth.words, birth.lists, birth.seeds, index, birth.told,
+        birth.prompts,
+    )  # fmt: skip
+
+
+def _index(recipe: Recipe, seeds: Sequence[Seed]) -> NoveltyIndex:
+    index = NoveltyIndex(0.7 if recipe.curate is None else (recipe.curate.novelty or 1.0))
+    for seed in seeds:
+        index.add(seed.instruction, seed.id)
+    return index
+
+
+def digest_inputs(recipe: Recipe, run: Run) -> dict[str, str]:
+    """What decides the stage's calls beside the recipe: digests of seeds, lists, words, documents, borrowed prompts."""
+    settings = recipe.generate
+    assert settings is not None
+    words, lists = Words(settings.variety.prompts), read_lists(settings.variety)
+    found = {name: digest(words.text(name)) for name in DRAFTING[settings.method][1]}
+    found |= {"own " + name: value for name, value in words.own.items()}
+    if settings.answer.turns > 1 and settings.method != "magpie":
+        found["follow"] = digest(words.text("follow"))
+    if settings.method in SEEDED:
+        found["seeds"] = digest([astuple(seed) for seed in load_seeds(settings.seeds)])
+    if lists.personas or lists.systems:
+        found["lists"] = digest([lists.personas, lists.systems])
+    if settings.documents and settings.method == "documents":
+        found["documents"] = documents.digest_documents(settings.documents.path)
+    if (run.path / "prompts").is_dir():
+        found["prompts"] = folder_digest(run.path / "prompts")
+    return found
+
+
+def facts(birth: Birth) -> dict[str, Any]:
+    """Where the stage stands, for people and for the event log."""
+    spent, limit = birth.asker.ledger.spent(), birth.asker.limit
+    return {
+        "rejected": len(birth.rejected),
+        "cached": birth.tally.calls - birth.tally.sent,
+        "in_flight": limit.flying if limit else 0,
+        "tokens": birth.tally.tokens,
+        "cost": "unknown" if spent.unknown else f"${spent.usd:.2f}",
+    }
+
+
+def play_round(birth: Birth) -> None:
     """New instructions where none wait, then as many answers as are likely to be needed.
 
     Rows are born in the order of their drafts, so what is asked for a smaller `num` is the beginning of a larger one.
     """
     if not birth.waiting:
-        _ask_for_drafts(birth)
-    believed = max(LEAST_YIELD, len(birth.records) / birth.asked) if birth.asked else FIRST_YIELD
-    count = max(birth.teacher.concurrency, math.ceil((birth.settings.num - len(birth.records)) / believed))
+        write_drafts(birth, draft_requests(birth.settings, birth.calls, len(birth.records)))
+    give_answers(birth, answers_wanted(birth.settings, birth.asked, len(birth.records)))
+
+
+def write_drafts(birth: Birth, size: int) -> None:
+    """Make the next `size` numbered requests for instructions; those worth an answer wait for one."""
+    drafting, _ = DRAFTING[birth.settings.method]
+    drafts = drafting(birth, range(birth.calls, birth.calls + size))
+    birth.calls += size
+    kept = drafts if birth.settings.method in SIEVED else [d for d in drafts if birth.worth_an_answer(d)]
+    birth.waiting += kept
+
+
+def give_answers(birth: Birth, count: int) -> None:
+    """Answer the next `count` drafts that wait; the finished ones become records."""
     chosen, birth.waiting = birth.waiting[:count], birth.waiting[count:]
     birth.asked += len(chosen)
-    _answer(birth, chosen)
+    rows = ANSWERING.get(birth.settings.method, answer)(birth, chosen)
+    birth.records += [_record(birth, row, len(birth.records) + n) for n, row in enumerate(rows)]
 
 
-def _ask_for_drafts(birth: _Birth) -> None:
-    first, size = birth.calls, _round_size(birth)
-    numbers = range(first, first + size)
-    calls, read = _questions(birth, numbers)
-    replies = ask_all(birth.teacher, birth.ledger, calls, "generate", birth.seen)
-    for number, call, reply in zip(numbers, calls, replies, strict=True):
-        drafts, reason = read(number, call, reply)
-        if reason:
-            birth.reject(call.key, reason, reply.text)
-        birth.waiting += [draft for draft in drafts if _worth_an_answer(birth, draft)]
-    birth.calls += size
+def draft_requests(made: Generate, calls: int, born: int) -> int:
+    """Requests of the next round, after `calls` of them and `born` rows: what is likely to be needed, within bounds."""
+    rows = {
+        "alpaca": made.alpaca.per_call,
+        "self-instruct": made.self_instruct.per_call,
+        "evolve": made.evolve.rounds + made.evolve.keep_start,
+        "documents": made.documents.pairs if made.documents else 1,
+    }
+    tasks = rows.get(made.method, 1)
+    per_call = max(LEAST_YIELD, born / calls) if calls else FIRST_YIELD * tasks
+    wanted = math.ceil((made.num - born) / per_call)
+    largest = min(LARGEST_ROUND, max(64, made.num // 4))
+    return max(1 if tasks > 1 else SMALLEST_ROUND, min(largest, wanted))
 
 
-def _round_size(birth: _Birth) -> int:
-    """Calls of the next round: what the rounds so far say is needed, within bounds."""
-    tasks = birth.settings.per_call if birth.settings.method == "alpaca" else 1
-    per_call = max(LEAST_YIELD, len(birth.records) / birth.calls) if birth.calls else FIRST_YIELD * tasks
-    wanted = math.ceil((birth.settings.num - len(birth.records)) / per_call)
-    return max(1 if tasks > 1 else SMALLEST_ROUND, min(LARGEST_ROUND, wanted))
+def answers_wanted(made: Generate, asked: int, born: int) -> int:
+    """Drafts to be answered next, after `asked` of them and `born` rows."""
+    believed = max(LEAST_YIELD, born / asked) if asked else FIRST_YIELD
+    return max(SMALLEST_ROUND, math.ceil((made.num - born) / believed))
 
 
-Reader = Callable[[int, Call, Reply], tuple[list[Draft], str | None]]
+def gives_up(made: Generate, calls: int) -> bool:
+    """Whether so many requests for drafts are all that the recipe allows."""
+    return calls > made.num * made.attempts and calls >= 128
 
 
-def _questions(birth: _Birth, numbers: range) -> tuple[list[Call], Reader]:
-    """The calls of a round, and how their replies are read."""
-    recipe, settings, teacher = birth.recipe, birth.settings, birth.teacher
-    if settings.method == "magpie":
-        calls = [teacher.call(magpie.request(teacher, recipe, settings, k), k) for k in numbers]
-        return calls, lambda number, call, reply: magpie.drafts(call, reply)
-    asked = {k: alpaca.request(birth.seeds, recipe, settings, k) for k in numbers}
-    calls = [teacher.call(body, k) for k, (body, _) in asked.items()]
-    return calls, lambda number, call, reply: alpaca.drafts(call, reply, asked[number][1])
-
-
-def _worth_an_answer(birth: _Birth, draft: Draft) -> bool:
-    reason = fault(draft)
-    if reason is None and (match := birth.index.add_if_novel(draft.prompt, draft.key)):
-        reason = f"not novel (ROUGE-L {match.score:.2f})"
-    if reason:
-        birth.reject(draft.call, reason, draft.instruction)
-    return reason is None
-
-
-def _answer(birth: _Birth, drafts: list[Draft]) -> None:
-    settings, teacher = birth.settings, birth.teacher
-    calls = [teacher.call(answer_request(settings, draft.prompt, settings.max_tokens), 0) for draft in drafts]
-
-    def seen(reply: Reply) -> None:
-        birth.answered += reply.finish == "stop"
-        birth.seen(reply)
-
-    replies = ask_all(teacher, birth.ledger, calls, "generate", seen)
-    birth.answered = 0
-    for draft, call, reply in zip(drafts, calls, replies, strict=True):
-        text = reply.text.strip()
-        if reply.finish != "stop":
-            birth.reject(call.key, f"unfinished answer ({reply.finish or 'no reason given'})", text)
-        elif not text:
-            birth.reject(call.key, "empty answer", draft.prompt)
-        else:
-            birth.records.append(_record(birth, draft, call, reply))
-
-
-def _record(birth: _Birth, draft: Draft, call: Call, reply: Reply) -> Record:
-    teacher = birth.teacher
+def _record(birth: Birth, row: Row, sequence: int) -> Record:
+    teacher, draft = birth.asker.teacher, row.draft
+    _, names = DRAFTING[birth.settings.method]
+    said = [birth.words.text(name) for name in names]
     origin = Origin(
         method=birth.settings.method,
         key=draft.key,
-        sequence=len(birth.records),
+        sequence=sequence,
         teacher=teacher.name,
-        licence=teacher.licence,
-        cost_usd=reply.cost_usd,
-        calls=(draft.call, call.key),
-        prompt_digest=digest(alpaca.prompt_text()) if birth.settings.method == "alpaca" else "",
-        source=", ".join(draft.parents),
+        parents=draft.parents,
+        licence=teacher.licence if draft.licence is None else f"{draft.licence}; answers: {teacher.licence}",
+        cost_usd=row.cost_usd,
+        calls=row.calls,
+        prompt_digest=digest(said) if said else "",
+        source=draft.shown,
+        traits=draft.traits.text,
+        passage=draft.passage,
     )
-    return Record((Message("user", draft.prompt), Message("assistant", reply.text.strip())), origin)
+    return Record(row.messages, origin, kind=draft.kind)
 
 
-def _check_attempts(birth: _Birth) -> None:
+def _check_attempts(birth: Birth) -> None:
     settings = birth.settings
-    if birth.calls <= settings.num * settings.attempts or birth.calls < 2 * LARGEST_ROUND:
+    if not gives_up(settings, birth.calls):
         return
-    reasons = Counter(row["reason"].split(" (")[0] for row in birth.rejected).most_common(3)
-    why = ", ".join(f"{reason} {count}" for reason, count in reasons)
+    why = ", ".join(f"{reason} {count}" for reason, count in birth.reasons.most_common(3))
     raise UserError(
         f"{len(birth.records)} of {settings.num} rows after {birth.calls} calls; rejected: {why}. "
-        "Raise generate.max_tokens, ask for shorter answers in generate.system, or raise generate.attempts."
+        "Raise generate.answer.max_tokens, ask for shorter answers in generate.answer.system, "
+        "or raise generate.attempts."
     )
 
 
-def _write(birth: _Birth, run: Run) -> tuple[dict[str, int], dict[str, Any]]:
+def _write(birth: Birth, run: Run) -> tuple[dict[str, int], dict[str, Any]]:
     import pyarrow as pa
 
-    records = birth.records[: birth.settings.num]
+    num, tally, teacher = birth.settings.num, birth.tally, birth.asker.teacher
+    records = birth.records[:num]
+    if not records:
+        why = ", ".join(f"{reason} {count}" for reason, count in birth.reasons.most_common(3))
+        raise UserError(f"no row was born and there is nothing more to ask about; rejected: {why or 'nothing'}.")
     write_records(records, run.records / "generate-00000.parquet")
     text = pa.schema([("call", pa.string()), ("reason", pa.string()), ("text", pa.string())])
     write_table(birth.rejected, text, run.path / "rejected" / "generate.parquet")
-    reasons = Counter(row["reason"].split(" (")[0] for row in birth.rejected)
-    fresh = [reply for reply in birth.replies if not reply.cached]
-    counts = {"rows": len(records), "calls": len(birth.replies), "sent": len(fresh), "rejected": len(birth.rejected)}
-    say(f"generate: {len(records)} rows from {len(birth.replies)} calls, {len(fresh)} of them new")
+    counts = {"rows": len(records), "calls": tally.calls, "sent": tally.sent, "rejected": len(birth.rejected)}
+    fewer = f" of {num} wanted: there was nothing more to ask about" if len(records) < num else ""
+    say(f"generate: {len(records)} rows{fewer} from {tally.calls} calls, {tally.sent} of them new")
     results = {
-        "teacher": birth.teacher.name,
-        "licence": birth.teacher.licence,
-        "rejected": dict(reasons.most_common()),
-        "completion_tokens": sum(reply.completion_tokens for reply in birth.replies),
-        "cost_usd": _sum([reply.cost_usd for reply in birth.replies]),
+        "teacher": teacher.name,
+        "licence": teacher.licence,
+        "rejected": dict(birth.reasons.most_common()),
+        "completion_tokens": tally.all_tokens,
+        "cost_usd": tally.cost_usd,
     }
     return counts, results
-
-
-def _sum(costs: list[float | None]) -> float | None:
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None

@@ -67,7 +67,8 @@ def split_of(record: Record, settings: Curate, roots: Mapping[str, str]) -> Spli
 def roots(records: Sequence[Record]) -> dict[str, str]:
     """For each record id, the folded prompt of its root ancestor.
 
-    A step up goes to the first parent that is present. Records with one and the same folded prompt are one family,
+    A step up goes to the first parent that is present; where none is, the last one named stands for the family.
+    Records with one and the same folded prompt are one family,
     that of the first born, so a prompt never stands on both sides, even where it was both evolved and imported.
     A record born later changes nobody's root, unless it is itself a missing parent.
     """
@@ -81,8 +82,11 @@ def roots(records: Sequence[Record]) -> dict[str, str]:
         path: list[str] = []
         while prompt not in path and prompt not in found:
             path.append(prompt)
-            parent = next((by_id[p] for p in first[prompt].origin.parents if p in by_id), None)
+            parents = first[prompt].origin.parents
+            parent = next((by_id[p] for p in parents if p in by_id), None)
             if parent is None:
+                if parents:
+                    found[prompt] = parents[-1]
                 break
             prompt = fold(parent.prompt)
         # Only a damaged table has a ring of parents; then its first born is the root of all in it.

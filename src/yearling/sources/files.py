@@ -2,7 +2,8 @@
 
 In: a path. Out: its files, how each is laid out, the header of a table, and rows with their numbers; a row that
 cannot be parsed carries its problem, so that a file's problems can be shown together.
-Does not know alpaca from sharegpt. A JSON array is held in memory as text; every other layout streams.
+Does not know alpaca from sharegpt, and leaves XML and runs to their own readers. A JSON array is held in memory as
+text; every other layout streams.
 """
 
 from __future__ import annotations
@@ -19,8 +20,15 @@ from typing import Any, BinaryIO, Literal
 
 from yearling.errors import UserError
 
-Layout = Literal["array", "lines", "csv", "parquet"]
+Layout = Literal["array", "lines", "csv", "parquet", "xml", "run"]
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
+DUMP = "posts.xml"  # the one file of a Stack Exchange dump that is read, in any case of its letters
+ARCHIVES = {
+    b"7z\xbc\xaf\x27\x1c": "7z x",
+    b"\x1f\x8b": "gzip -d",
+    b"PK\x03\x04": "unzip",
+    b"\x28\xb5\x2f\xfd": "zstd -d",
+}
 BOM = b"\xef\xbb\xbf"
 HEAD = 65536  # bytes that are looked at to tell the layout
 BATCH = 512  # Parquet rows turned into Python values at once
@@ -44,11 +52,10 @@ def list_files(path: Path) -> tuple[list[Path], list[str]]:
     if not path.is_dir():
         return [path], []
     inside = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    files = [p for p in inside if p.is_file() and p.suffix.lower() in ENDINGS]
+    files = [p for p in inside if p.is_file() and (p.suffix.lower() in ENDINGS or p.name.lower() == DUMP)]
     if not files:
-        raise UserError(
-            f"{path}: the folder holds no {', '.join(ENDINGS)} file. It has {names(p.name for p in inside)}."
-        )
+        wanted = f"{', '.join(ENDINGS)} file and no Posts.xml"
+        raise UserError(f"{path}: the folder holds no {wanted}. It has {names(p.name for p in inside)}.")
     return files, [p.name for p in inside if p not in files]
 
 
@@ -76,6 +83,11 @@ def layout(file: Path, format: str) -> Layout:
     if not text and len(head) < HEAD:
         raise UserError(f"{file}: the file is empty. Give a file with rows, or take it out of the recipe.")
     ending = file.suffix.lower()
+    packed = next((command for magic, command in ARCHIVES.items() if head.startswith(magic)), None)
+    if packed:
+        raise UserError(f"{file}: a packed file. Unpack it first: {packed} {file.name}")
+    if format == "stackexchange" or (format == "auto" and _is_xml(text, ending)):
+        return "xml"
     if format == "csv":
         return "csv"
     if format == "parquet" or head.startswith(b"PAR1"):
@@ -87,6 +99,10 @@ def layout(file: Path, format: str) -> Layout:
     if ending == ".parquet":
         return "parquet"
     return "csv" if ending == ".csv" or (format == "auto" and ending not in ENDINGS) else "lines"
+
+
+def _is_xml(text: bytes, ending: str) -> bool:
+    return ending == ".xml" or (text.startswith(b"<") and ending not in ENDINGS)
 
 
 def header(file: Path, layout: Layout) -> list[str] | None:
@@ -104,7 +120,7 @@ def header(file: Path, layout: Layout) -> list[str] | None:
 
 
 def rows(file: Path, layout: Layout, columns: Sequence[str] = ()) -> Generator[Row, None, None]:
-    """The rows of a file; `columns` spares reading the other columns of a Parquet file.
+    """The rows of a file that is no XML; `columns` spares reading the other columns of a Parquet file.
 
     Raises UserError where the file as a whole cannot be read.
     """

@@ -61,11 +61,10 @@ class Template:
         except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise UserError(f"the chat template ({self.name}) fails: {error}.") from None
 
-    def opening(self, system: str | None) -> str:
-        """The text up to where a user's turn begins: what Magpie gives a teacher (Xu et al. 2024, section 2.1)."""
+    def opening(self, turns: Sequence[Message] = ()) -> str:
+        """The text up to where a user's next turn begins: what Magpie gives a teacher (Xu et al. 2024, section 2.1)."""
         mark = "\x00user turn\x00"
-        head = (Message("system", system),) if system else ()
-        before, found, _ = self.render((*head, Message("user", mark))).partition(mark)
+        before, found, _ = self.render((*turns, Message("user", mark))).partition(mark)
         if not found:
             raise UserError(f"the chat template ({self.name}) does not show the user's words, so Magpie cannot use it.")
         return before
@@ -78,9 +77,14 @@ def find_template(name: str) -> str:
     path = Path(name).expanduser()
     if not path.is_file():
         raise UserError(f"student.template {name!r} is neither a file nor one of: {', '.join(SHIPPED)}.")
+    return read_template(path, "student.template").rstrip("\n")
+
+
+def read_template(path: Path, knob: str) -> str:
+    """The text of a template's file; raises UserError naming the knob that named it."""
     try:
-        return path.read_text(encoding="utf-8").rstrip("\n")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"student.template {path} cannot be read: {error.strerror}.") from None
+        raise UserError(f"{knob} {path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"student.template {path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+        raise UserError(f"{knob} {path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None

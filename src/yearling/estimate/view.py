@@ -1,0 +1,74 @@
+"""An estimate for people: one table, whether the budget bears it, and what there is to say.
+
+In: what `estimate` returns. Out: something that Rich prints, within 80 columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from yearling.look import duration, money, plain_table
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+QUANTITIES = {
+    "calls": "calls", "prompt_tokens": "prompt tokens", "completion_tokens": "completion tokens",
+    "cost_usd": "cost", "seconds": "time",
+}  # fmt: skip
+CAPS = {"max_cost_usd": "cost", "max_tokens": "tokens", "max_minutes": "minutes"}
+FITS = {
+    "yes": "fits", "perhaps": "may not be enough", "no": "is not enough", "unknown": "cannot be compared: no price",
+}  # fmt: skip
+
+
+def view(data: Mapping[str, Any]) -> Group:
+    """The estimate as a table with its notes."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts = list(data["stages"])
+    if len(parts) > 1:
+        parts.append({"stage": "in all", **data["total"]})
+    rows = [row for part in parts for row in _rows(part)]
+    title = f"what {data['run']} will ask of {data['teacher']}"
+    table = plain_table(("", "", "answered", "low", "expected", "high"), rows, title)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    asked = data["pilot"]["calls"]
+    lines = [
+        f"Asked for this estimate: {asked} calls, {money(data['pilot']['cost_usd'])}; the run will not repeat them."
+    ]
+    lines += [_fits(row) for row in data["budget"]] or ["The recipe has no budget: nothing stops the run."]
+    return Group(table, Text("\n".join([*lines, *data["notes"]])))
+
+
+def _rows(part: Mapping[str, Any]) -> Sequence[list[str]]:
+    edges = [part["to_come"][edge] for edge in ("low", "expected", "high")]
+    rows = []
+    for n, (name, label) in enumerate(QUANTITIES.items()):
+        answered = "" if name == "seconds" else _shown(name, part["answered"][name])
+        rows.append(["" if n else part["stage"], label, answered, *(_shown(name, edge[name]) for edge in edges)])
+    return rows
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    if name == "cost_usd":
+        return money(value)
+    return duration(value) if name == "seconds" else f"{value:,.0f}".replace(",", " ")
+
+
+def _fits(row: Mapping[str, Any]) -> str:
+    what = f"budget.{row['cap']}" if row["of"] == "all" else f"{row['of']}'s share of budget.{row['cap']}"
+    limit = money(row["limit"]) if row["cap"] == "max_cost_usd" else f"{row['limit']:,.0f}".replace(",", " ")
+    first = "; of the caps it binds first" if row["binds_first"] else ""
+    if row["expected"] is None:
+        return f"{what}, {limit}, {FITS[row['fits']]}."
+    likely, most = (
+        money(row[edge]) if row["cap"] == "max_cost_usd" else f"{row[edge]:,.0f}".replace(",", " ")
+        for edge in ("expected", "high")
+    )
+    return f"{what}, {limit}, {FITS[row['fits']]}: {likely} expected, {most} at the high end{first}."
