@@ -5,6 +5,7 @@ In: calls. Out: replies, or the errors that a real one raises. What happens on a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -72,6 +73,12 @@ def ask_through(path: Path, teacher: Teacher, count: int, **more: Any) -> list[R
     with Ledger(path, "one", more.get("budget")) as ledger, Asker(teacher, ledger, "generate") as asker:
         calls = [teacher.call(request, 0) for request in questions(count)]
         return asker.ask(calls, more.get("seen", lambda reply: None))
+
+
+def write_seeds(path: Path, rows: Sequence[Any]) -> Path:
+    """Seed tasks as JSONL."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
 
 
 class _Scripted:

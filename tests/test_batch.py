@@ -14,10 +14,10 @@ from batch_server import BatchServer, words
 from scripted_server import Said, ScriptedServer
 
 from yearling.errors import BudgetError, TeacherError, UserError
-from yearling.ledger import Ledger, Reply
+from yearling.ledger import Call, Ledger, Quote, Reply
 from yearling.recipe import Budget
 from yearling.recipe import Teacher as Settings
-from yearling.teachers import ask, batch, batch_anthropic, batch_gemini, batch_openai
+from yearling.teachers import ask, batch, batch_anthropic, batch_gemini, batch_openai, batch_row
 from yearling.teachers.ask import Asker
 from yearling.teachers.teacher import open_teacher
 
@@ -283,6 +283,23 @@ def test_a_batch_that_is_not_taken_costs_nothing(project: Path, provider: BatchS
         with pytest.raises(TeacherError, match=f"refuses the batch: HTTP {status}"):
             asked(asker, 3)
         assert ledger.spent().usd == pytest.approx(0.0) and ledger.spent().tokens == 0
+
+
+def test_calls_asked_singly_after_all_leave_their_batch(project: Path, url: str) -> None:
+    """With teacher.batch taken out, an open batch is left alone; what it may have cost stays counted."""
+    call, path = Call("e", "m", {"messages": [], "max_tokens": 9}), project / "ledger.sqlite"
+    with closing(Ledger(path, "one")) as ledger:
+        ledger.plan([call], "generate")
+        batch_row.start(ledger, [(call, Quote(0.5, 9))], "generate")
+    with closing(Ledger(path, "one")) as ledger:
+        assert (ledger.spent().usd, ledger.spent().lost_usd, ledger.count("sent")) == (0.5, 0.0, 1)
+        assert [each.size for each in batch_row.unfinished(ledger, "e", "m")] == [1]
+        ticket = ledger.reserve(call, Quote(1.0, 9), "generate")
+        ledger.settle(ticket, Reply("Red.", "stop", 1, 2, 0.25, 0.1))
+    with closing(Ledger(path, "one")) as ledger:
+        assert (ledger.spent().usd, ledger.spent().lost_usd, ledger.count("settled")) == (0.75, 0.5, 1)
+        assert batch_row.unfinished(ledger, "e", "m") == []
+    assert rows(project, "SELECT state FROM batches") == [("ended",)]
 
 
 @pytest.mark.parametrize("kind", ["ollama", "vllm"])

@@ -66,6 +66,7 @@ def test_a_long_paragraph_is_cut_at_sentences_into_even_parts(tmp_path: Path) ->
             "He met Dr. Who there. She met J. Doe, e.g. at home.",
             ["He met Dr. Who there.", "She met J. Doe, e.g. at home."],
         ),
+        ("Aa bb cc dd ee Dr. Ff gg. Hh ii jj kk", ["Aa bb cc dd ee Dr. Ff gg.", "Hh ii jj kk"]),
         ('It ended." Then "it began!" So it went on.', ['It ended." Then "it began!"', "So it went on."]),
         (
             "It costs 3.50 now... and more. Is it so? Yes it is.",
@@ -98,12 +99,19 @@ def test_a_heading_stays_with_its_text_and_opens_a_passage(tmp_path: Path) -> No
     assert texts(path)[1].startswith("## Use\n\n")
 
 
+def test_a_heading_opens_a_passage_where_the_one_before_is_half_full(tmp_path: Path) -> None:
+    text = "## A\n\n{}\n\n## B\n\n" + sentence(18)
+    assert len(texts(put(tmp_path, "a.md", text.format(sentence(20))))) == 2
+    assert len(texts(put(tmp_path, "b.md", text.format(sentence(15))))) == 1
+
+
 def test_short_sections_share_a_passage(tmp_path: Path) -> None:
     path = put(tmp_path, "faq.md", "".join(f"## Q{n}\n\nYes it is.\n\n" for n in range(4)))
     assert places(path, 100) == ["faq.md, section Q0 to section Q3"]
 
 
-def test_a_last_scrap_is_no_passage(tmp_path: Path) -> None:
+def test_a_scrap_is_no_passage(tmp_path: Path) -> None:
+    assert len(texts(put(tmp_path, "first.txt", f"Now then.\n\n{sentence(49)}\n\n{sentence(30)}"))) == 2
     path = put(tmp_path, "a.txt", f"{sentence(40)}\n\n{sentence(40)}\n\nThe end.")
     assert texts(path) == [sentence(40), f"{sentence(40)}\n\nThe end."]
 
@@ -158,7 +166,7 @@ def test_a_page_without_its_furniture(tmp_path: Path) -> None:
     <header><a href=/>Home</a></header><nav>Menu</nav><div role=navigation>Crumbs</div>
     <article><header><h1>How  to <em>farm</em></h1></header>
     <p>First <b>line</b>.<br>Second line.<script>bad()</script></p>
-    <ul><li>one<li>two <p>more</p></ul>
+    <h3> </h3><ul><li><p>one</p><li>two <p>more</p></ul>
     <table><tr><th>A</th><th>B</th></tr><tr><td>1</td><td>2</td></tr></table>
     <pre>def f():
     return 1</pre><h2>Next</h2>loose words</article><p hidden>no</p>
@@ -220,6 +228,19 @@ def test_paragraphs_parted_words_and_sentences_over_a_page(tmp_path: Path) -> No
         f"{joined}\n\n- a list\nwith its rest.\n\nThen the second page has its own long line of words (and more)."
     ]
     assert places(path, 12)[-1] == "a.pdf, page 2"
+
+
+def test_bullets_begin_lines_and_leaders_are_no_words(tmp_path: Path) -> None:
+    page = [
+        "A line that is as long as the others are in here, and goes",
+        "• on with one thing, and it is just as long as the first one",
+        "• and two. . . . . . . . . . . . . 12",
+    ]
+    path = put(tmp_path, "a.pdf", pdf(page))
+    assert texts(path, 100)[0].split("\n")[1:] == [
+        "• on with one thing, and it is just as long as the first one",
+        "• and two… 12",
+    ]
 
 
 def test_pages_without_text_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,8 +40,8 @@ class Call:
 
     @cached_property
     def text(self) -> str:
-        """The request as canonical JSON."""
-        return canonical(dict(self.request))
+        """The request as canonical JSON; half of a character is no text, and no file takes it."""
+        return canonical(dict(self.request)).encode("utf-8", "replace").decode()
 
     @cached_property
     def key(self) -> str:
@@ -285,7 +285,7 @@ class Ledger:
         """What this run has used up, in one stage or in all."""
         parts = [spent for name, spent in self._spent.items() if stage in (None, name)]
         return Spent(
-            sum(p.usd for p in parts),
+            max(0.0, sum(p.usd for p in parts)),  # floats that cancel may end below nothing
             sum(p.tokens for p in parts),
             any(p.unknown for p in parts),
             sum(p.lost_usd for p in parts),

@@ -1,6 +1,6 @@
-"""What the user sees while a stage works: a bar with ETA on a terminal, plain lines without one.
+"""What the user sees while a stage works: a panel on a terminal, plain lines without one.
 
-In: counts. Out: stderr, and the same facts as events in the run folder. Never stdout: that is for answers.
+In: counts and facts. Out: stderr, and the same facts as events in the run folder. Never stdout: that is for answers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from yearling.panel import Pace, Standing, line, live
 from yearling.run_folder import Run
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ PLAIN_EVERY_S = 5.0
 EVENT_EVERY_S = 1.0
 PIPE_WIDTH = 160
 Advance = Callable[..., None]
+Show = Callable[[Standing], None]
 
 
 def console(stderr: bool = True) -> Console:
@@ -34,7 +36,7 @@ def console(stderr: bool = True) -> Console:
 
 
 def say(text: str) -> None:
-    """One plain line to stderr."""
+    """One plain line to stderr; a panel that is drawn there stays below it."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -45,75 +47,46 @@ def progress(run: Run | None, label: str, total: float | None, unit: str) -> Ite
     `advance(done, total=None, **facts)` may be called as often as one likes.
     """
     if sys.stderr.isatty() and "NO_PROGRESS" not in os.environ:
-        with _bar(label, total, unit) as show:
-            yield _recorded(run, label, total, unit, show)
+        with live(console()) as panel:
+            yield _recorded(run, Standing(label, unit, 0, total, {}), panel.show)
     else:
-        show = _plain(label, unit)
-        yield _recorded(run, label, total, unit, show)
+        yield _recorded(run, Standing(label, unit, 0, total, {}), _plain())
 
 
-def _recorded(run: Run | None, label: str, total: float | None, unit: str, show: Callable[..., None]) -> Advance:
-    last = 0.0
+def _recorded(run: Run | None, first: Standing, show: Show) -> Advance:
+    pace, due = Pace(), _Due(EVENT_EVERY_S, at_once=True)
 
-    def advance(done: float, total: float | None = total, **facts: object) -> None:
-        nonlocal last
-        now = time.monotonic()
-        finished = total is not None and done >= total
-        show(done, total, facts, finished)
-        if run and (finished or now - last >= EVENT_EVERY_S):
-            last = now
-            run.event("progress", stage=label, done=done, total=total, unit=unit, **facts)
+    def advance(done: float, total: float | None = first.total, **facts: object) -> None:
+        at = Standing(first.label, first.unit, done, total, pace.reckon(done, total, facts))
+        show(at)
+        if run and due.now(at):
+            run.event("progress", stage=at.label, done=done, total=total, unit=at.unit, **at.facts)
 
     return advance
 
 
-def _facts(facts: dict[str, object]) -> str:
-    return "  ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+def _plain() -> Show:
+    due = _Due(PLAIN_EVERY_S)
 
-
-@contextmanager
-def _bar(label: str, total: float | None, unit: str) -> Iterator[Callable[..., None]]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("[bold]{task.description:<9}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn("[dim]{task.fields[facts]}"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]eta"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console()) as bars:
-        task = bars.add_task(label, total=total, facts="")
-
-        def show(done: float, total: float | None, facts: dict[str, object], finished: bool) -> None:
-            bars.update(task, completed=done, total=total, facts=_facts(facts))
-
-        yield show
-
-
-def _plain(label: str, unit: str) -> Callable[..., None]:
-    start = last = time.monotonic()
-
-    def show(done: float, total: float | None, facts: dict[str, object], finished: bool) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if not finished and now - last < PLAIN_EVERY_S:
-            return
-        last = now
-        of = f"/{total:g}" if total is not None else ""
-        eta = ""
-        if total is not None and 0 < done < total:
-            eta = f"  eta {(now - start) * (total - done) / done:.0f} s"
-        say(f"{label}: {done:g}{of} {unit}  {_facts(facts)}{eta}".rstrip())
+    def show(at: Standing) -> None:
+        if due.now(at):
+            say(line(at))
 
     return show
+
+
+class _Due:
+    """Whether it is time to tell of a standing again: every so often, and once when all is done."""
+
+    def __init__(self, every_s: float, at_once: bool = False) -> None:
+        self._every_s, self._whole = every_s, False
+        self._last = float("-inf") if at_once else time.monotonic()
+
+    def now(self, at: Standing) -> bool:
+        """Whether it is; if so, that counts as told."""
+        now, was_whole = time.monotonic(), self._whole
+        self._whole = at.total is not None and at.done >= at.total
+        if now - self._last < self._every_s and (was_whole or not self._whole):
+            return False
+        self._last = now
+        return True

@@ -152,7 +152,8 @@ def test_a_batch_of_somebody_else_is_not_taken_for_ours(project: Path, provider:
     killed(project, provider, "anthropic", url, "create")
     assert len(provider.batches) == 1
     assert finished(project, "anthropic", url)[:2] == (COUNT, 0)
-    assert len(provider.batches) == 2
+    assert rows(project, "SELECT id, state FROM batches") == [(provider.batches[1].id, "ended")]
+    assert rows(project, "SELECT DISTINCT state FROM sends") == [("settled",)]
 
 
 def test_a_broken_connection_is_looked_into_before_anything_is_handed_over_again(

@@ -37,10 +37,12 @@ def drafts(birth: Birth, numbers: range) -> list[Draft]:
     requests = [(_request(birth, shown[k], drawn[k], k), k) for k in numbers]
     found: list[Draft] = []
     if birth.structured:
-        schema = _schema(settings.alpaca.per_call, settings.alpaca.together)
-        for k, (calls, reply, value) in zip(numbers, birth.ask_json(requests, schema), strict=True):
+        schema, cut = (_schema(settings.alpaca.together, whole) for whole in (True, False))
+        for k, (calls, reply, value) in zip(numbers, birth.ask_json(requests, schema, cut), strict=True):
             keys = tuple(call.key for call in calls)
             tasks = [_task(item) for item in value["tasks"]] if value else []
+            if value and not tasks:
+                birth.reject(keys[-1], "no task in the reply", reply.text)
             found += _drafts(birth, keys, reply, tasks, shown[k], drawn[k])
         return found
     for k, (call, reply) in zip(numbers, birth.ask(requests), strict=True):
@@ -112,12 +114,13 @@ def _shown(number: int, seed: Seed, output: bool) -> str:
     return f"{text}\nOutput: {seed.output}" if output else text
 
 
-def _schema(count: int, output: bool) -> dict[str, Any]:
+def _schema(output: bool, whole: bool) -> dict[str, Any]:
+    """The schema of a reply; the last task of one that was cut off may lack anything."""
     fields = ["instruction", "input", *(["output"] if output else [])]
     task = {
         "type": "object",
         "properties": {name: {"type": "string"} for name in fields},
-        "required": fields,
+        "required": fields if whole else [],
         "additionalProperties": False,
     }
     tasks = {"type": "array", "items": task}
@@ -125,8 +128,8 @@ def _schema(count: int, output: bool) -> dict[str, Any]:
 
 
 def _task(item: Any) -> Task:
-    given = item["input"].strip()
-    text = " ".join(item["instruction"].split())
+    given = item.get("input", "").strip()
+    text = " ".join(item.get("instruction", "").split())
     return text, "" if given.strip(" .*_").lower() in _NO_INPUT else given, item.get("output", "").strip()
 
 

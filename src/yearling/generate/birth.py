@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from yearling.generate.draft import Draft, fault
@@ -16,7 +16,7 @@ from yearling.generate.pool import Pool
 from yearling.generate.seeds import Seed
 from yearling.generate.variety import Lists
 from yearling.generate.words import Words, language_name
-from yearling.ledger import Call, Reply
+from yearling.ledger import Call, Reply, Spent
 from yearling.measure.novelty import NoveltyIndex
 from yearling.recipe import Generate, Recipe
 from yearling.record import Record
@@ -29,11 +29,12 @@ SPREAD = 1_000_003  # a prime: seeds of the sampler of neighbouring recipes do n
 
 @dataclass
 class Tally:
-    """What was asked so far: calls, those of them that were sent now, tokens of the latter, and the bill of all."""
+    """What was asked so far: calls, those sent now with their tokens and bill, and tokens and bill of all."""
 
     calls: int = 0
     sent: int = 0
     tokens: int = 0
+    sent_usd: float | None = 0.0
     all_tokens: int = 0
     cost_usd: float | None = 0.0
 
@@ -42,9 +43,9 @@ class Tally:
         self.calls += 1
         self.sent += not reply.cached
         self.tokens += 0 if reply.cached else reply.completion_tokens
+        self.sent_usd = _sum(self.sent_usd, 0.0 if reply.cached else reply.cost_usd)
         self.all_tokens += reply.completion_tokens
-        known = self.cost_usd is not None and reply.cost_usd is not None
-        self.cost_usd = self.cost_usd + reply.cost_usd if known else None  # type: ignore[operator]
+        self.cost_usd = _sum(self.cost_usd, reply.cost_usd)
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Birth:
     index: NoveltyIndex
     told: Told
     prompts: Sequence[Record] = ()  # borrowed ones, in birth order
+    before: Spent = field(default_factory=Spent)  # what the run had spent when it began
     records: list[Record] = field(default_factory=list)
     rejected: list[dict[str, str]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -114,7 +116,7 @@ class Birth:
         schema: Mapping[str, Any],
         cut: Mapping[str, Any] | None = None,
     ) -> list[tuple[tuple[Call, ...], Reply, Any]]:
-        """Answer requests with JSON of a schema: the calls of each, its last reply, and the value or None.
+        """Answer requests with JSON of a schema: the calls of each, its last reply at the cost of all, a value or None.
 
         What cannot be read, even repaired, is asked once more without the schema; then it is turned away. A reply
         that its limit cut off is held to the schema `cut` where there is one: its end may lack something.
@@ -127,7 +129,10 @@ class Birth:
         found: list[tuple[tuple[Call, ...], Reply, Any]] = [((call,), reply, read(reply)) for call, reply in answers]
         again = [i for i, (_, reply, value) in enumerate(found) if value is None and reply.finish != "content_filter"]
         for i, (call, reply) in zip(again, self.ask([requests[i] for i in again]), strict=True):
-            found[i] = ((*found[i][0], call), reply, read(reply))
+            calls, first, _ = found[i]
+            known = first.cost_usd is not None and reply.cost_usd is not None
+            both = first.cost_usd + reply.cost_usd if known else None  # type: ignore[operator]
+            found[i] = ((*calls, call), replace(reply, cost_usd=both), read(reply))
         for calls, reply, value in found:
             if value is None:
                 blocked = reply.finish == "content_filter"
@@ -149,3 +154,7 @@ class Birth:
         if reason:
             self.reject(draft.calls[-1], reason, draft.instruction)
         return reason is None
+
+
+def _sum(left: float | None, right: float | None) -> float | None:
+    return None if left is None or right is None else left + right

@@ -181,27 +181,27 @@ class _Page:
 
     def __init__(self) -> None:
         self.items: list[Item] = []
-        self._held = self._heading = ""
+        self._held: list[str] = []
+        self._heading = ""
         self._groups = self._pre = 0
 
     def text(self, words: str) -> None:
         """Words of the item that is open; outside of code all white space is one space."""
         spaced = words if self._pre else re.sub(r"\s+", " ", words)
-        starts = not self._held or self._held[-1].isspace()
-        self._held += spaced.lstrip(" ") if starts and not self._pre else spaced
+        self._add(spaced.lstrip(" ") if not self._pre and self._at_start(" \n") else spaced)
 
     def open(self, tag: str) -> None:
         """An element begins."""
         if tag == "br":
-            self._held += "\n"
+            self._add("\n")
         elif tag in ("td", "th"):
-            self._held += " | " if self._held and not self._held.endswith("\n") else ""
+            self._add("" if self._at_start("\n") else " | ")
         elif tag in _HTML_HEADINGS:
             self.end()
             self._heading = _HTML_HEADINGS[tag]
         elif tag in _BREAKS:
             self._part()
-            self._held += "- " if tag == "li" else ""
+            self._add("- " if tag == "li" else "")
             self._groups += tag in _GROUPS
             self._pre += tag == "pre"
 
@@ -221,21 +221,28 @@ class _Page:
     def end(self) -> None:
         """The open item is whole."""
         kind: Kind = "heading" if self._heading else "lines" if self._groups or self._pre else "text"
+        lines = "".join(self._held).split("\n")
         if kind == "heading":
-            found = " ".join(self._held.split())
-            self._held = found and f"{self._heading} {found}"
-        elif kind == "text":
-            self._held = "\n".join(line.strip() for line in self._held.split("\n")).strip()
-        if self._held.strip(" -|\n"):
-            self.items.append((kind, self._held.strip("\n").rstrip()))
-        self._held = ""
+            words = " ".join(lines).split()
+            lines = [" ".join([self._heading, *words])] if words else []
+        text = "\n".join(line.strip() if kind == "text" else line.rstrip() for line in lines).strip("\n")
+        if text.strip(" -|\n"):
+            self.items.append((kind, text))
+        self._held = []
+
+    def _add(self, text: str) -> None:
+        if text:
+            self._held.append(text)
+
+    def _at_start(self, signs: str) -> bool:
+        return not self._held or self._held[-1][-1] in signs
 
     def _part(self) -> None:
         """A new item begins, or a new line inside a group."""
         if not self._groups:
             self.end()
-        elif self._held.strip() and not self._held.endswith("\n"):
-            self._held = self._held.rstrip(" ") + "\n"
+        elif not self._at_start("\n") and self._held[-1] != "- ":
+            self._add("\n")
 
 
 def _html_items(root: Any) -> list[Item]:

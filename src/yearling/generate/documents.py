@@ -233,14 +233,15 @@ def ungrounded(question: str, answer: str, passage: str, with_passage: bool = Fa
     known = set(content_words(passage))
     if not any(_occurs(word, known) for word in content_words(question)):
         return "question is not about the passage"
-    told = _figures(passage) | _figures(question) | _spelt(known)
-    if invented := sorted(_figures(answer) - told):
+    figures = _figures(answer)
+    if invented := sorted(figures - _figures(passage) - _figures(question) - _spelt(known)):
         return f"answer is not grounded (the passage has no {invented[0]})"
-    words = [word for word in content_words(answer) if not word.isdigit() and word not in ("yes", "no")]
+    words = [word for word in content_words(_FIGURE.sub(" ", answer)) if word not in ("yes", "no")]
     own = [word for word in words if word not in set(content_words(question))] or words
-    if not own:
-        return None if _figures(answer) else "answer is not grounded (it says nothing that could be looked up)"
-    share = sum(_occurs(word, known) for word in own) / len(own)
+    if not own and not figures:
+        return "answer is not grounded (it says nothing that could be looked up)"
+    found = len(figures) + sum(_occurs(word, known) for word in own)
+    share = found / (len(figures) + len(own))
     return f"answer is not grounded ({share:.0%} of its words)" if share < STATED else None
 
 

@@ -93,6 +93,7 @@ def evolve(birth: Birth, drafts: Sequence[Draft]) -> list[Row]:
     for number in range(1, birth.settings.evolve.rounds + 1):
         candidates = _gaining(birth, families, _evolved(birth, families, number, said))
         evolved = _answered(birth, candidates)
+        said |= {fold(draft.instruction) for draft in evolved.values()}
         families = [
             replace(f, now=evolved[i].instruction, kept=(*f.kept, evolved[i])) if i in evolved else f
             for i, f in enumerate(families)
@@ -129,7 +130,8 @@ def operation(birth: Birth, text: str, number: int) -> str:
 def _evolved(birth: Birth, families: Sequence[_Family], number: int, said: set[str]) -> Found:
     """Each instruction of the pool evolved once, where nothing is plainly wrong with the result."""
     drawn = [birth.lists.draw(birth.settings.seed, _number(family.now, number)) for family in families]
-    asked = birth.ask([(_request(birth, f.now, number, t), 0) for f, t in zip(families, drawn, strict=True)])
+    # the round is the sample index: a failed instruction may meet the same operation again, and another answer
+    asked = birth.ask([(_request(birth, f.now, number, t), number) for f, t in zip(families, drawn, strict=True)])
     found: dict[int, Draft] = {}
     for i, (family, traits, (call, reply)) in enumerate(zip(families, drawn, asked, strict=True)):
         name, text = operation(birth, family.now, number), bare(reply.text)
@@ -137,12 +139,11 @@ def _evolved(birth: Birth, families: Sequence[_Family], number: int, said: set[s
         shown = _example(birth, name)
         if reason is None and shown and fold(text) == fold(shown[1]):
             reason = "copies the example"
-        if reason is None and fold(text) in said:
+        if reason is None and fold(text) in said | {fold(draft.instruction) for draft in found.values()}:
             reason = "the same as another instruction"
         if reason:
             birth.reject(call.key, reason, text)
             continue
-        said.add(fold(text))
         start = family.start
         found[i] = replace(
             start, instruction=text, input="", key=call.key, calls=(call.key,), cost_usd=reply.cost_usd,

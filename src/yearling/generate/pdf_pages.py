@@ -22,12 +22,14 @@ SHORT_LINE = 0.8  # a PDF line that ends a paragraph is shorter than this share 
 BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
 EDGE = 3  # lines at the top and the bottom of a PDF page that may be repeated ones
 _SENTENCE = re.compile(r""".*?(?:[.!?…]+["'”’»)\]]*(?=\s|$)|[。！？]["'”’」』）]*)""")
+_LEADERS = re.compile(r"(?:[.·_]\s?){6,}")  # the dots of a table of contents
+_BULLET = re.compile(r"[•‣▪◦●]")
 _END = re.compile(r"""[.!?…。！？]["'”’»)\]」』）]*$""")
 
 
 def pdf_paragraphs(file: Path, raw: bytes) -> list[tuple[int, str]]:
     """Page, counted from 1, and text of each paragraph; pages without text beside others are noted."""
-    pages = [[line.rstrip() for line in text.split("\n")] for text in _texts(file, raw)]
+    pages = [[_LEADERS.sub("… ", line).rstrip() for line in text.split("\n")] for text in _texts(file, raw)]
     empty = sum(not any(line for line in lines) for lines in pages)
     if 0 < empty < len(pages):
         say(f"{file.name}: {empty} of {len(pages)} pages hold no text and are left out; they may be scanned")
@@ -111,9 +113,9 @@ def _paragraphs(pages: list[list[str]]) -> list[tuple[int, str]]:
 
 
 def _joined(text: str, line: str, short: bool) -> str:
-    """A line after those before it: a word that was parted is made whole, a short line keeps its end."""
+    """A line after those before it: a parted word is made whole; a short line keeps its end, a bullet its start."""
     if not text or not line:
         return text or line
     if re.search(r"[^\W\d_]-$", text) and line[0].islower():
         return text[:-1] + line
-    return text + ("\n" if short else " ") + line
+    return text + ("\n" if short or _BULLET.match(line) else " ") + line

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterator
 
 from yearling.generate.draft import Draft
 
@@ -49,6 +50,15 @@ class Pool:
         numbers ^= numbers >> np.uint64(31)
         least = np.argpartition(numbers, count - 1)[:count]
         return [self._drafts[place] for place in sorted(least.tolist(), key=lambda place: int(numbers[place]))]
+
+
+def blocks(numbers: range) -> Iterator[range]:
+    """Calls k, cut where a block ends."""
+    start = numbers.start
+    while start < numbers.stop:
+        stop = min(numbers.stop, (start // BLOCK + 1) * BLOCK)
+        yield range(start, stop)
+        start = stop
 
 
 def _number(text: str) -> int:

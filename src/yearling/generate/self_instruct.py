@@ -16,7 +16,7 @@ from typing import Any
 
 from yearling.generate.birth import Birth
 from yearling.generate.draft import MAX_WORDS, Draft, dice
-from yearling.generate.pool import BLOCK
+from yearling.generate.pool import blocks
 from yearling.generate.variety import Traits
 from yearling.ledger import Call, Reply
 from yearling.measure.text import word_count
@@ -51,7 +51,7 @@ def drafts(birth: Birth, numbers: range) -> list[Draft]:
     They are judged here, block by block, because a block shows what was accepted of the blocks before it.
     """
     found = []
-    for part in _blocks(numbers):
+    for part in blocks(numbers):
         for k, draft in _written(birth, part):
             if reason := fault(draft.instruction, birth.english):
                 birth.reject(draft.calls[-1], reason, draft.instruction)
@@ -59,14 +59,6 @@ def drafts(birth: Birth, numbers: range) -> list[Draft]:
                 birth.pool.add(k, draft)
                 found.append(draft)
     return found
-
-
-def _blocks(numbers: range) -> Iterator[range]:
-    start = numbers.start
-    while start < numbers.stop:
-        stop = min(numbers.stop, (start // BLOCK + 1) * BLOCK)
-        yield range(start, stop)
-        start = stop
 
 
 def shown(birth: Birth, call: int) -> Shown:
@@ -109,9 +101,15 @@ def _replies(
 
 
 def _texts(value: dict[str, Any]) -> list[str]:
-    """Items of a JSON reply; numbers that the teacher put before them are no part of them."""
-    texts = (" ".join(text.split()) for text in value["tasks"])
-    return [found for text in texts if (found := _HEAD.sub("", text, count=1).strip(" *_"))]
+    return [text for text in map(_bare, value["tasks"]) if text]
+
+
+def _bare(item: str) -> str:
+    """An item on one line, without marks around it and without the numbers that the teacher put before it."""
+    text = " ".join(item.split()).strip(" *_")
+    while head := _HEAD.match(text):
+        text = text[head.end() :].strip(" *_")
+    return text
 
 
 def _drafts(
@@ -180,7 +178,7 @@ def parse(text: str) -> list[str]:
             heads.append(head)
             last = int(head[1])
     ends = [*(head.start() for head in heads[1:]), len(text)][: len(heads)]
-    pieces = (" ".join(text[head.end() : end].split()).strip(" *_") for head, end in zip(heads, ends, strict=True))
+    pieces = (_bare(text[head.end() : end]) for head, end in zip(heads, ends, strict=True))
     return [piece for piece in pieces if piece]
 
 

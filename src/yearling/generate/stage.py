@@ -65,6 +65,7 @@ def run_generate(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, An
             advance(min(len(birth.records) + birth.finished, num), **facts(birth))
 
         with open_birth(recipe, run, told) as birth:
+            told(birth)
             while len(birth.records) < num and not (birth.exhausted and not birth.waiting):
                 _check_attempts(birth)
                 play_round(birth)
@@ -86,7 +87,7 @@ def open_birth(recipe: Recipe, run: Run, told: Told, asking: type[Asker] = Asker
         open_teacher(recipe.teacher) as teacher,
         asking(teacher, ledger, "generate", recipe.teacher.reasoning.keep) as asker,
     ):
-        yield Birth(recipe, settings, asker, words, lists, seeds, index, told, prompts)
+        yield Birth(recipe, settings, asker, words, lists, seeds, index, told, prompts, ledger.spent())
 
 
 def afresh(birth: Birth) -> Birth:
@@ -94,7 +95,7 @@ def afresh(birth: Birth) -> Birth:
     index = _index(birth.recipe, birth.seeds)
     return Birth(
         birth.recipe, birth.settings, birth.asker, birth.words, birth.lists, birth.seeds, index, birth.told,
-        birth.prompts,
+        birth.prompts, birth.before,
     )  # fmt: skip
 
 
@@ -126,14 +127,19 @@ def digest_inputs(recipe: Recipe, run: Run) -> dict[str, str]:
 
 
 def facts(birth: Birth) -> dict[str, Any]:
-    """Where the stage stands, for people and for the event log."""
-    spent, limit = birth.asker.ledger.spent(), birth.asker.limit
+    """Where the stage stands, for people and for the event log: numbers; the cost is what was settled or lost."""
+    tally, limit, before = birth.tally, birth.asker.limit, birth.before
+    lost = birth.asker.ledger.spent().lost_usd - before.lost_usd
+    unknown = before.unknown or tally.sent_usd is None
     return {
         "rejected": len(birth.rejected),
-        "cached": birth.tally.calls - birth.tally.sent,
+        "reasons": dict(birth.reasons.most_common(5)),
+        "cached": tally.calls - tally.sent,
         "in_flight": limit.flying if limit else 0,
-        "tokens": birth.tally.tokens,
-        "cost": "unknown" if spent.unknown else f"${spent.usd:.2f}",
+        "limit": max(1, int(limit.now)) if limit else birth.asker.teacher.concurrency,
+        "tokens": tally.tokens,
+        "cost_usd": None if unknown else before.usd + (tally.sent_usd or 0.0) + lost,
+        "budget_usd": birth.recipe.budget.max_cost_usd,
     }
 
 

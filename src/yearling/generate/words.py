@@ -98,6 +98,10 @@ def _file(path: Path) -> str:
 
 def _places(text: str, where: str) -> set[str]:
     try:
-        return {place for _, place, _, _ in string.Formatter().parse(text) if place is not None}
+        parts = list(string.Formatter().parse(text))
     except ValueError as error:
         raise UserError(f"{where}: {error}. A brace that is meant as one is written twice.") from None
+    for _, place, form, turned in parts:
+        if form or turned:
+            raise UserError(f"{where}: {{{place}}} has more than its name between its braces. Write the name alone.")
+    return {place for _, place, _, _ in parts if place is not None}

@@ -16,6 +16,7 @@ from typing import Literal
 CUT = 0.75
 TRIP = 10  # failures in a row that open the breaker
 PAUSES_S = (15.0, 30.0, 60.0, 120.0, 240.0)  # then one call tries; after the last one the run ends, resumable
+TOLD_S = 5.0  # a longer rest is told
 
 Outcome = Literal["ok", "throttled", "failed"]
 
@@ -78,6 +79,8 @@ class Limit:
                 self.now = self._known = max(1.0, self.now * CUT)
                 self._last_cut = now
             if wait is not None:
+                if wait >= TOLD_S and now >= self._closed_until:
+                    self._tell(f"the teacher asks for {wait:.0f} s of rest; waiting (Ctrl-C is safe)")
                 self._closed_until = max(self._closed_until, now + wait)
             outage = self._failures >= TRIP
             if outage and (news or (counted and self._failures == TRIP)):

@@ -203,7 +203,7 @@ def base_of(settings: Settings) -> str:
     except ValueError:
         whole = False
     if not whole:
-        raise UserError(f"teacher.base_url {base!r} is no address. Write it whole, as https://host/v1.")
+        raise UserError("teacher.base_url is no address. Write it whole, as https://host/v1.")
     if parts.username or parts.password or parts.query:
         raise UserError(
             "teacher.base_url holds a name, a password or a query. Keep secrets in the environment (api_key_env)."

@@ -123,7 +123,7 @@ class WireTeacher:
 
     async def post(self, route: str, body: Any) -> Heard:
         """POST JSON below the base."""
-        content = json.dumps(body, ensure_ascii=False).encode()
+        content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         return await self.exchange("POST", route, {"Content-Type": "application/json"}, content)
 
     def route(self, request: Mapping[str, Any]) -> str:
@@ -142,7 +142,7 @@ class WireTeacher:
     async def text(self, verb: str, route: str, body: Any = None, seconds: float | None = None) -> str:
         """The same, as it came."""
         form = isinstance(body, aiohttp.FormData)
-        content = body if form or body is None else json.dumps(body, ensure_ascii=False).encode()
+        content = body if form or body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         named = {} if form or body is None else {"Content-Type": "application/json"}
         heard = await self.exchange(verb, route, named, content, seconds)
         if heard.status >= 300:
