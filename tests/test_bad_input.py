@@ -110,7 +110,7 @@ SOURCES = {
         lines([dict(row) for row in MISSPELT]), "@/data.jsonl:1: output missing", "Rename outptu?", format="alpaca"
     ),
     "no format fits": data(
-        lines([dict(row) for row in MISSPELT]), "@/data.jsonl", "instruction, outptu", "alpaca: instruction", lines=5
+        lines([dict(row) for row in MISSPELT]), "@/data.jsonl", "instruction, outptu", "alpaca: instruction", lines=7
     ),
     "unknown format": data(ROW_LINES, "@/r.yaml:2: import.0.format", "'alpaca'", "got 'alapca'", format="alapca"),
     "last turn is the user's": data(
@@ -278,7 +278,7 @@ def test_an_endpoint_that_is_not_there_is_the_teachers_failure(project: Path) ->
     put(project, {"r.yaml": SERVED % (CLOSED, "", "")})
     quick = "from yearling.teachers import ask; ask.FIRST_WAIT_S = 0.001; from yearling.cli import main; main()"
     command = [sys.executable, "-c", quick, "--project", str(project), "generate", str(project / "r.yaml")]
-    refused(spawned(command), "openai:x failed 5 times", f"at {CLOSED}", "Run the same command again", code=5)
+    refused(spawned(command), "openai:x failed 8 times", f"at {CLOSED}", "Run the same command again", code=5)
     assert left_behind(project) == []
 
 

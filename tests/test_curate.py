@@ -444,6 +444,28 @@ def test_families_never_straddle() -> None:
         assert len({split_of(r, Curate(test=0.5), known) for r in family}) == 1
 
 
+def test_a_family_whose_start_was_never_born_stays_together() -> None:
+    """Parents are named nearest first: where none of them is there, the farthest one named is the family's."""
+    for n in range(60):
+        start = f"r1:start-{n}"
+        first = row(f"Question number {n}?", "Yes.", 0, parents=(start,))
+        second = row(f"Other question {n}", "No.", 1, parents=(f"r1:failed-{n}", start))
+        child = row(f"Harder question {n}", "Maybe.", 2, parents=("r1:failed-too", second.id, start))
+        again = row(f"harder question {n}!", "Perhaps.", 3, method="import")
+        stranger = row(f"Strange question {n}", "So.", 4, parents=("r1:elsewhere",))
+        family = [first, second, child, again]
+        known = roots([*family, stranger])
+        assert {known[member.id] for member in family} == {start}
+        assert known[stranger.id] == "r1:elsewhere"
+        assert len({split_of(r, Curate(test=0.5), known) for r in family}) == 1
+
+
+def test_a_parent_that_is_there_comes_before_one_that_is_only_named() -> None:
+    root = row("Question one?", "Yes.", 0)
+    child = row("Harder question", "No.", 1, parents=("r1:failed", root.id, "r1:before-all"))
+    assert roots([root, child]) == dict.fromkeys([root.id, child.id], fold(root.prompt))
+
+
 def test_a_rejected_parent_still_holds_its_children_together(run: Run) -> None:
     rows: list[Record] = []
     for n in range(12):

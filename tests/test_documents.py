@@ -16,8 +16,9 @@ from openai_server import asked
 
 from yearling.errors import UserError
 from yearling.generate import documents
-from yearling.generate.passages import read_passages
+from yearling.generate.passages import Passage, read_passages
 from yearling.generate.stage import digest_inputs, run_generate
+from yearling.generate.words import Words
 from yearling.measure.accepted import split_records
 from yearling.recipe import Curate, Recipe
 from yearling.record import Record, read_records, read_table
@@ -52,7 +53,7 @@ def true_pairs(text: str) -> list[tuple[str, str]]:
 
 def shown(body: BODY) -> str:
     """The passage that a request is about."""
-    return re.findall(r"<passage>\n(.*?)\n</passage>", asked(body), re.S)[-1]
+    return str(re.findall(r"<passage>\n(.*?)\n</passage>", asked(body), re.S)[-1])
 
 
 def as_json(pairs: Iterable[tuple[str, str]]) -> str:
@@ -85,9 +86,9 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Passages are cut elsewhere; here each is three sentences, without its heading."""
     real = read_passages
 
-    def bare(path: Path, words: int) -> list[documents.Passage]:
+    def bare(path: Path, words: int) -> list[Passage]:
         found = real(path, words)
-        return [documents.Passage(p.text.split("\n\n")[-1], p.source, p.key) for p in found]
+        return [Passage(p.text.split("\n\n")[-1], p.source, p.key) for p in found]
 
     documents._read.cache_clear()
     monkeypatch.setattr(documents, "read_passages", bare)
@@ -156,7 +157,7 @@ def test_the_request_is_that_of_the_recipe(server: OpenAIServer, project: Path, 
 
 
 def test_the_example_is_grounded_itself() -> None:
-    text = documents.Path(documents.__file__).parents[1].joinpath("prompts/documents-example.txt").read_text("utf-8")
+    text = Words().text("documents-example")
     pairs = documents.parse(text)
     assert len(pairs) == 3
     for question, answer in pairs:
@@ -292,6 +293,7 @@ TEXT = "The lighthouse of Lund was built in 1912 and is 31 metres high. It has t
         ("How high is the lighthouse of Lund?", "31", None),
         ("How high is the lighthouse of Lund?", "It is 32 metres high.", "the passage has no 32"),
         ("How high is the lighthouse of Lund?", "", "no answer in the reply"),
+        ("The lighthouse is high.", "The lighthouse is high!", "repeats the question"),
         ("How many rooms does the lighthouse have?", "It has 12 rooms.", None),
         ("What does entry cost?", "Entry costs 1200 crowns.", None),
         ("What does entry cost?", "Entry costs 1200 crowns and 50 cents.", "the passage has no 50"),

@@ -44,7 +44,7 @@ def is_comparing(body: BODY) -> bool:
 
 def evolved_from(body: BODY) -> str:
     """The prompt that the request wants evolved."""
-    return re.findall(r"<prompt>\n(.*?)\n</prompt>", asked(body), re.S)[-1]
+    return str(re.findall(r"<prompt>\n(.*?)\n</prompt>", asked(body), re.S)[-1])
 
 
 def sentence(body: BODY, begin: str = "Say") -> str:
@@ -145,10 +145,10 @@ def test_the_requests_are_those_of_the_recipe(server: OpenAIServer, project: Pat
         body = entry.body
         roles = [message["role"] for message in body["messages"]]
         if is_evolving(body):
-            assert (body["temperature"], body["max_tokens"]) == (0.9, evolve.MAX_TOKENS)
+            assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.9, 0.95, 512)
             assert roles == ["user", "assistant", "user"], "an example goes before"
         elif is_comparing(body):
-            assert (body["temperature"], body["max_tokens"], roles) == (0.0, evolve.EQUAL_TOKENS, ["user"])
+            assert (body["temperature"], body["max_tokens"], roles) == (0.0, 16, ["user"])
         else:
             assert (body["temperature"], body["max_tokens"], roles) == (0.3, 77, ["system", "user"])
 
@@ -309,6 +309,7 @@ def test_an_evolution_that_fails_goes_back_as_it_was(
     ("answer", "reason"),
     [
         ("Sorry. " + LONG, None),
+        ("I am sorry that I came late.", "inability in the answer (sorry)"),
         ("I am sorry " * 26 + "so", "inability in the answer (sorry)"),
         ("No.", None),
         ("31", None),
@@ -319,7 +320,8 @@ def test_an_evolution_that_fails_goes_back_as_it_was(
     ],
 )
 def test_an_answer_that_shows_inability(answer: str, reason: str | None) -> None:
-    assert evolve.inability(answer) == reason
+    assert evolve.inability("Name a tree.", answer) == reason
+    assert evolve.inability("Write an apology.", answer) == (None if reason and "sorry" in reason else reason)
 
 
 @pytest.mark.parametrize(
@@ -429,9 +431,8 @@ def test_a_family_holds_together_where_its_start_failed_or_was_imported(server: 
 
 def test_what_goes_on_keeps_the_family_that_it_had(server: OpenAIServer, project: Path) -> None:
     """Prompts borrowed from a finished run name their old record as the parent."""
-    plan = recipe(
-        server, None, generate={"evolve": {"rounds": 1}}, **{"import": [{"path": project / "old", "answer": True}]}
-    )
+    more: dict[str, Any] = {"import": [{"path": project / "old", "answer": True}]}
+    plan = recipe(server, None, generate={"evolve": {"rounds": 1}}, **more)
     talk = (Message("system", "Be kind."), Message("user", TEXTS[0]))
     origin = Origin("import", "k0", 0, parents=("r1:old",), licence="cc0", source="old r1:old")
     several = (Message("user", "Hello."), Message("assistant", "Yes?"), Message("user", TEXTS[1]))
@@ -527,5 +528,5 @@ def test_any_reply_is_read(parent: str, text: str, name: str) -> None:
     assert reason or (shown and fold(shown) != fold(parent))
     assert evolve.failure(shown, shown, name)
     assert isinstance(evolve.calls_equal(text), bool)
-    assert evolve.inability(text, "length")
-    assert evolve.inability(text) or evolve.content_words(text)
+    assert evolve.inability(parent, text, "length")
+    assert evolve.inability(parent, text) or evolve.content_words(text)

@@ -77,7 +77,9 @@ def test_a_redactor_keeps_what_it_was_built_with(monkeypatch: pytest.MonkeyPatch
 secrets = st.text("XYZ+/=%.*\\(", min_size=SHORTEST, max_size=20)
 
 
-@given(st.lists(secrets, min_size=1, max_size=4), st.lists(st.one_of(st.text("XYabc +", max_size=5), st.integers(0, 3))))
+@given(
+    st.lists(secrets, min_size=1, max_size=4), st.lists(st.one_of(st.text("XYabc +", max_size=5), st.integers(0, 3)))
+)
 def test_no_secret_is_left_in_any_text(secrets: list[str], parts: list[str | int]) -> None:
     texts = [part if isinstance(part, str) else secrets[part % len(secrets)] for part in parts]
     said = redactor(*secrets)("".join(texts))

@@ -496,6 +496,14 @@ def test_a_small_seed_file_shows_what_it_has(server: OpenAIServer, project: Path
     assert sorted(told) == ["No"] * 6 + ["Yes"] * 3
 
 
+def test_seeds_without_labels_are_helped_out_by_the_shipped_ones(server: OpenAIServer, project: Path) -> None:
+    rows = [row for row in many_seeds() if not row["classification"]]
+    with begun(recipe(server, seeds=write_seeds(project / "s.jsonl", rows)), project) as birth:
+        assert {seed.id[:5] for seed in instances.demonstrations(birth, True)} == {"seed-"}
+        own = {row["id"] for row in rows}
+        assert {seed.id for seed in instances.demonstrations(birth, False)} <= own
+
+
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
@@ -604,6 +612,17 @@ def test_system_turns_hold_for_what_is_answered(server: OpenAIServer, project: P
         said = [turn["content"] for turn in entry.body["messages"] if turn["role"] == "system"]
         assert said == (["You are a gardener.\n\nBe brief."] if stage_of(entry.body) in ("label", "example") else [])
     assert [(turn.role, turn.content) for turn in record.messages[:1]] == [("system", "You are a gardener.")]
+
+
+def test_a_raw_prompt_has_no_system_turn_and_so_has_the_row(server: OpenAIServer, project: Path) -> None:
+    systems = project / "systems.txt"
+    systems.write_text("You are a gardener.\n", encoding="utf-8")
+    plan = recipe(server, made={"completion": True}, answer={"system": "Be brief."}, variety={"systems": systems})
+    with begun(plan, project) as birth:
+        write_drafts(birth, 1)
+        give_answers(birth, 1)
+        assert [turn.role for turn in birth.records[0].messages] == ["user", "assistant"]
+    assert not any("gardener" in asked(entry.body) or "brief" in asked(entry.body) for entry in server.bill)
 
 
 @pytest.mark.parametrize(("wanted", "form"), [(1, "one example in"), (3, "3 different examples, or one if")])

@@ -19,7 +19,7 @@ RANKS = (
     ("recipe",),
     ("recipe_file",),
     ("run_folder",),
-    ("progress",),
+    ("panel", "progress"),
     ("hub", "ledger", "ledger_tables", "machine"),
     ("llama",),
     ("students",),
@@ -27,7 +27,7 @@ RANKS = (
     ("measure",),
     ("generate", "sources", "curate", "train", "export", "evaluate"),
     ("pipeline",),
-    ("serve", "look", "trace", "doctor", "demo"),
+    ("serve", "look", "trace", "doctor", "demo", "estimate"),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

@@ -76,7 +76,10 @@ def test_an_edit_of_one_list_leaves_the_draws_of_the_others(
         (Lists((), {}, ()), ""),
         (Lists(("a nurse",), {}, ()), "asked by: a nurse"),
         (Lists((), {"tone": ("dry",), "empty": ()}, ()), "tone: dry"),
-        (Lists(("a nurse",), {"tone": ("dry",), "length": ("short",)}, ("S",)), "asked by: a nurse; tone: dry; length: short"),
+        (
+            Lists(("a nurse",), {"tone": ("dry",), "length": ("short",)}, ("S",)),
+            "asked by: a nurse; tone: dry; length: short",
+        ),
         (Lists((), {}, ("You sell tea.",)), ""),
     ],
 )

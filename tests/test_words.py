@@ -51,7 +51,7 @@ def test_a_shipped_prompt_is_its_file(name: str) -> None:
 
 def test_a_place_takes_any_text_as_it_stands() -> None:
     said = Words().say("follow", conversation="{language} {{x}} %s \\n", language="English")
-    assert "{language} {{x}} %s \\n" in said and said.endswith("Language: English")
+    assert "{language} {{x}} %s \\n" in said and said.endswith("Language: English.")
 
 
 def test_an_own_prompt_replaces_the_shipped_one_alone(folder: Path) -> None:
@@ -144,7 +144,7 @@ def test_own_words_are_what_the_teacher_hears(server: OpenAIServer, project: Pat
     def teach(body: Mapping[str, Any]) -> str:
         if not asked(body).startswith("Mine: 2|"):
             return "Yes."
-        tasks = [{"instruction": f"Say {word} in other words.", "input": ""} for word in ("larch", "amber stone")]
+        tasks = [{"instruction": text, "input": ""} for text in ("Name a larch.", "Why do amber stones float?")]
         return json.dumps({"tasks": tasks})
 
     server.answer = teach

@@ -13,7 +13,7 @@ from typing import Any
 from yearling.recipe import Recipe
 
 DOCS = Path(__file__).parents[1] / "docs"
-VERBS = ["demo", "init", "run", "generate", "import", "curate", "train", "export", "eval", "chat", "serve"]
+VERBS = ["demo", "init", "run", "estimate", "generate", "import", "curate", "train", "export", "eval", "chat", "serve"]
 VERBS += ["status", "trace", "doctor", "runs/list", "runs/compare", "runs/delete"]
 
 
@@ -81,6 +81,8 @@ def _kind(field: dict[str, Any]) -> str:
         return " or ".join(_kind(option) for option in field["anyOf"])
     if field.get("type") == "array":
         return f"list of {_kind(field.get('items', {}))}"
+    if field.get("type") == "object" and isinstance(field.get("additionalProperties"), dict):
+        return f"mapping to {_kind(field['additionalProperties'])}"
     return str(field.get("type", "any"))
 
 

@@ -7,7 +7,7 @@ as text: one plain line, or a panel of a few lines of 80 columns that is drawn o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 WIDTH = 80
-BAR = 36
+BAR = 28
 REASONS = 3  # most frequent ones shown
 REFRESH_HZ = 8
 # Facts that are told in words of their own; all others by name and value.
@@ -36,6 +36,7 @@ class Standing:
     done: float
     total: float | None
     facts: Facts
+    flying: Callable[[], Facts] = dict  # those that change while nothing is told, asked for at each drawing
 
 
 class Pace:
@@ -130,8 +131,8 @@ def clock(seconds: float) -> str:
 class Panel:
     """The latest standing, drawn whenever the terminal is."""
 
-    def __init__(self) -> None:
-        self.at: Standing | None = None
+    def __init__(self, at: Standing) -> None:
+        self.at = at
         self._told = self._began = time.monotonic()
 
     def show(self, at: Standing) -> None:
@@ -142,9 +143,7 @@ class Panel:
         from rich.console import Group
         from rich.text import Text
 
-        if self.at is None:
-            return Text("")
-        facts, now = self.at.facts, time.monotonic()
+        facts, now = {**self.at.facts, **self.at.flying()}, time.monotonic()
         dim = [_calls(facts), _money(facts) + _others(facts), _rejected(facts)]
         lines = [Text("   ".join(parts), "dim", no_wrap=True, overflow="ellipsis") for parts in dim if parts]
         for text in lines:
@@ -158,6 +157,8 @@ class Panel:
         from rich.text import Text
 
         head = Table.grid(padding=(0, 1))
+        for _ in range(5):
+            head.add_column(no_wrap=True)
         of = f"/{at.total:g}" if at.total is not None else ""
         whole = at.total is not None and at.done >= at.total
         eta = at.facts.get("eta_s")
@@ -172,10 +173,10 @@ class Panel:
 
 
 @contextmanager
-def live(console: Console) -> Iterator[Panel]:
+def live(console: Console, at: Standing) -> Iterator[Panel]:
     """A panel on a terminal; what is printed meanwhile stands above it."""
     from rich.live import Live
 
-    panel = Panel()
+    panel = Panel(at)
     with Live(panel, console=console, refresh_per_second=REFRESH_HZ):
         yield panel

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from yearling.panel import Pace, Standing, line, live
+from yearling.panel import Facts, Pace, Standing, line, live
 from yearling.run_folder import Run
 
 if TYPE_CHECKING:
@@ -44,20 +44,24 @@ def say(text: str) -> None:
 def progress(run: Run | None, label: str, total: float | None, unit: str) -> Iterator[Advance]:
     """Show work of `total` units; the yielded function takes the count done so far and facts to show.
 
-    `advance(done, total=None, **facts)` may be called as often as one likes.
+    `advance(done, total=None, **facts)` may be called as often as one likes; `flying` gives facts that change
+    while nothing is told, and must bear to be called from another thread.
     """
+    first = Standing(label, unit, 0, total, {})
     if sys.stderr.isatty() and "NO_PROGRESS" not in os.environ:
-        with live(console()) as panel:
-            yield _recorded(run, Standing(label, unit, 0, total, {}), panel.show)
+        with live(console(), first) as panel:
+            yield _recorded(run, first, panel.show)
     else:
-        yield _recorded(run, Standing(label, unit, 0, total, {}), _plain())
+        yield _recorded(run, first, _plain())
 
 
 def _recorded(run: Run | None, first: Standing, show: Show) -> Advance:
     pace, due = Pace(), _Due(EVENT_EVERY_S, at_once=True)
 
-    def advance(done: float, total: float | None = first.total, **facts: object) -> None:
-        at = Standing(first.label, first.unit, done, total, pace.reckon(done, total, facts))
+    def advance(
+        done: float, total: float | None = first.total, flying: Callable[[], Facts] = dict, **facts: object
+    ) -> None:
+        at = Standing(first.label, first.unit, done, total, pace.reckon(done, total, facts), flying)
         show(at)
         if run and due.now(at):
             run.event("progress", stage=at.label, done=done, total=total, unit=at.unit, **at.facts)

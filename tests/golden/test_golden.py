@@ -69,17 +69,15 @@ def test_a_larger_num_tops_up_from_the_ledger(golden: Golden, tmp_path: Path) ->
     run, _ = golden
     copy = tmp_path / "project"
     shutil.copytree(run.root, copy, ignore=shutil.ignore_patterns("export", "train", "adapter", "*.lock"))
-    ledger = Ledger(copy / "ledger.sqlite", "golden")
-    paid = ledger.count("settled")
-    ledger.close()
+    with Ledger(copy / "ledger.sqlite", "golden") as ledger:
+        paid = ledger.count("settled")
     done = yearling(copy, "generate", str(GOLDEN), "--generate.num", "18")
     assert done.code == 0, done.err
     old, new = list(read_records(run.records)), list(read_records(copy / "runs" / "golden" / "records"))
     assert [record.id for record in new[:16]] == [record.id for record in old]
     assert len(new) == 18
-    ledger = Ledger(copy / "ledger.sqlite", "golden")
-    assert ledger.count("settled") > paid
-    ledger.close()
+    with Ledger(copy / "ledger.sqlite", "golden") as ledger:
+        assert ledger.count("settled") > paid
     sent = manifest(Run(copy, "golden"), "generate").counts
     assert sent["sent"] == sent["calls"] - paid + _eval_calls(run)
 

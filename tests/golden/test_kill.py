@@ -26,7 +26,8 @@ def settled(project: Path) -> dict[str, tuple[int, str]]:
     if not (project / "ledger.sqlite").exists():
         return {}
     with closing(sqlite3.connect(project / "ledger.sqlite")) as db:
-        rows = db.execute("SELECT key, sends, text FROM calls WHERE state = 'settled'").fetchall()
+        sends = "(SELECT count(*) FROM sends WHERE sends.key = calls.key)"
+        rows = db.execute(f"SELECT key, {sends}, text FROM calls WHERE state = 'settled'").fetchall()
     return {key: (sends, text) for key, sends, text in rows}
 
 

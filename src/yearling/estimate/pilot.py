@@ -11,7 +11,7 @@ import math
 
 from yearling.estimate.evidence import Known, NotAllowedError, Sparing
 from yearling.generate.birth import Birth
-from yearling.generate.stage import afresh, answers_wanted, draft_requests, give_answers, write_drafts
+from yearling.generate.stage import LARGEST_ROUND, afresh, answers_wanted, draft_requests, give_answers, write_drafts
 from yearling.recipe import Generate
 
 MOST_ANSWERS = 3  # for each request that writes several instructions
@@ -31,12 +31,11 @@ def ask_pilot(birth: Birth, asker: Sparing, most: int) -> None:
     asker.allowance = most
     requests, answers = draft_requests(made, 0, 0), answers_wanted(made, 0, 0)
     try:
-        while asker.allowance and (birth.calls < requests or birth.waiting) and not _over(birth):
+        while asker.allowance and not (birth.exhausted and not birth.waiting):
             before = birth.calls, birth.asked
-            if birth.calls < requests and len(birth.waiting) < asker.allowance // 2:
-                size = math.ceil(asker.allowance / (1 + min(instructions(made), MOST_ANSWERS)))
-                write_drafts(birth, min(size, requests - birth.calls))
-            chosen = max(1, asker.allowance // calls_an_answer(made))
+            drafts, chosen = sizes(made, asker.allowance)
+            if len(birth.waiting) < chosen:
+                write_drafts(birth, min(drafts, requests - birth.calls))
             give_answers(birth, min(chosen, answers - birth.asked))
             if (birth.calls, birth.asked) == before:
                 break
@@ -44,14 +43,16 @@ def ask_pilot(birth: Birth, asker: Sparing, most: int) -> None:
         return  # what an answer of several calls lacks, the run asks
 
 
-def _over(birth: Birth) -> bool:
-    return birth.exhausted and not birth.waiting
-
-
-def instructions(made: Generate) -> int:
-    """New instructions that one request asks for."""
+def sizes(made: Generate, calls: int) -> tuple[int, int]:
+    """Requests for drafts, and drafts to be answered, on which so many calls are best spent."""
+    an_answer = calls_an_answer(made)
+    if made.method in ("answer", "evolve"):  # drafts are there
+        return (max(1, calls // an_answer),) * 2
+    if made.method == "documents" or (made.method == "alpaca" and made.alpaca.together):  # answers come with them
+        return calls, LARGEST_ROUND
     several = {"alpaca": made.alpaca.per_call, "self-instruct": made.self_instruct.per_call}
-    return several.get(made.method, 1)
+    drafts = math.ceil(calls / (1 + min(several.get(made.method, 1), MOST_ANSWERS) * an_answer))
+    return drafts, max(1, (calls - drafts) // an_answer)
 
 
 def calls_an_answer(made: Generate) -> int:

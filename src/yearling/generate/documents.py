@@ -228,6 +228,8 @@ def ungrounded(question: str, answer: str, passage: str, with_passage: bool = Fa
     """Why a pair cannot stand on its passage, or None."""
     if not answer:
         return "no answer in the reply"
+    if fold(answer) == fold(question):
+        return "the answer repeats the question"
     if not with_passage and (pointed := _pointed(question, passage) or _pointed(answer, passage)):
         return f"points at the passage ({pointed})"
     known = set(content_words(passage))

@@ -28,6 +28,7 @@ PROMPTS = ("evolve", *(f"evolve-{name}" for name in (*OPERATIONS, "equal")))
 # Data to work on, for the operation that complicates the input.
 FORMS = ("a small table", "JSON", "XML", "lines of Python", "SQL", "a shell session", "HTML", "a formula with numbers")
 
+TOP_P = 0.95  # of the published code
 MAX_TOKENS = 512  # of an evolved instruction; a longer one is unfinished
 EQUAL_TOKENS = 16
 MOST_ADDED = 40  # words; the teacher is asked for 10 to 20
@@ -168,6 +169,7 @@ def _request(birth: Birth, text: str, number: int, traits: Traits) -> dict[str, 
         "messages": [{"role": role, "content": content} for role, content in turns],
         "max_tokens": MAX_TOKENS,
         "temperature": birth.settings.temperature,
+        "top_p": TOP_P,
         "seed": birth.sampler_seed(_number(text, number)),
     }
 
@@ -252,21 +254,22 @@ def _answered(birth: Birth, drafts: Found) -> Found:
     asked = birth.ask([(answer_request(settings, body, settings.answer.max_tokens), 0) for body in bodies], seen)
     found = {}
     for (i, draft), (call, reply) in zip(drafts.items(), asked, strict=True):
-        if reason := inability(reply.text, reply.finish):
+        if reason := inability(draft.prompt, reply.text, reply.finish):
             birth.reject(call.key, reason, draft.prompt)
         else:
             found[i] = replace(_with(draft, call.key, reply), output=reply.text.strip())
     return found
 
 
-def inability(text: str, finish: str = "stop") -> str | None:
-    """Why an answer shows that the teacher could not do it, or None."""
+def inability(prompt: str, text: str, finish: str = "stop") -> str | None:
+    """Why an answer shows that the teacher could not do it, or None; asked for an apology, it may say sorry."""
     if finish != "stop":
         blocked = finish == "content_filter"
         return "blocked by the provider" if blocked else f"unfinished answer ({finish or 'no reason given'})"
     if not text.strip():
         return "empty answer"
-    if "sorry" in text.lower() and word_count(text) < SHORT_ANSWER:
+    apology = re.search(r"sorry|apolog", prompt, re.I)
+    if "sorry" in text.lower() and word_count(text) < SHORT_ANSWER and not apology:
         return "inability in the answer (sorry)"
     if not content_words(text):
         return "inability in the answer (only punctuation and stop words)"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from yearling.generate.answer import Row
 from yearling.generate.birth import Birth
 from yearling.generate.draft import Draft, dice
-from yearling.generate.seeds import Seed
+from yearling.generate.seeds import Seed, load_seeds
 from yearling.ledger import Reply
 from yearling.recipe import Answers
 from yearling.record import Message
@@ -97,15 +97,22 @@ def questions(birth: Birth) -> list[Seed]:
 
 
 def demonstrations(birth: Birth, labelled: bool) -> list[Seed]:
-    """The seeds shown with instances: the same for every draft. Those with several instances come first."""
+    """The seeds shown with instances: the same for every draft. Those with several instances come first.
+
+    A seed file that has none of the kind is helped out by the shipped one: the form must be shown.
+    """
     chance = dice(birth.settings.seed, f"instances:{labelled}")
-    fitting = [seed for seed in birth.seeds if seed.classification == labelled and seed.output]
+    fitting = _answered(birth.seeds, labelled) or _answered(load_seeds(None), labelled)
     if labelled:  # a label without a text shows nothing, unless there is no better one
         fitting = [seed for seed in fitting if seed.input] or fitting
     order = sorted(chance.sample(range(len(fitting)), len(fitting)), key=lambda place: not fitting[place].more)
     chosen = [fitting[place] for place in order[: LABELLED if labelled else PLAIN]]
     chance.shuffle(chosen)
     return chosen
+
+
+def _answered(seeds: Sequence[Seed], labelled: bool) -> list[Seed]:
+    return [seed for seed in seeds if seed.classification == labelled and seed.output]
 
 
 def _write(birth: Birth, drafts: Sequence[Draft], labelled: bool) -> list[Asked]:

@@ -130,7 +130,9 @@ def _drafts(
         birth.reject(keys[-1], "more than asked for", text)
     items, (demonstrations, traits) = items[:most], about
     cost = reply.cost_usd / len(items) if reply.cost_usd is not None and items else reply.cost_usd
-    before = (Message("system", traits.system),) if traits.system else ()
+    # a raw prompt has no system turn, so a row must not claim one
+    said = traits.system and not birth.settings.self_instruct.completion
+    before = (Message("system", traits.system),) if said else ()
     names = ", ".join(demonstrations.names)
     return [
         Draft(text, "", f"{keys[-1]}/{n}", keys, shown=names, before=before, traits=traits, cost_usd=cost)

@@ -62,7 +62,8 @@ def run_generate(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, An
     with progress(run, "generate", num, "rows") as advance:
 
         def told(birth: Birth) -> None:
-            advance(min(len(birth.records) + birth.finished, num), **facts(birth))
+            done = min(len(birth.records) + birth.finished, num)
+            advance(done, flying=lambda: flying(birth), **facts(birth))
 
         with open_birth(recipe, run, told) as birth:
             told(birth)
@@ -128,19 +129,26 @@ def digest_inputs(recipe: Recipe, run: Run) -> dict[str, str]:
 
 def facts(birth: Birth) -> dict[str, Any]:
     """Where the stage stands, for people and for the event log: numbers; the cost is what was settled or lost."""
-    tally, limit, before = birth.tally, birth.asker.limit, birth.before
+    tally, before = birth.tally, birth.before
     lost = birth.asker.ledger.spent().lost_usd - before.lost_usd
     unknown = before.unknown or tally.sent_usd is None
     return {
         "rejected": len(birth.rejected),
         "reasons": dict(birth.reasons.most_common(5)),
         "cached": tally.calls - tally.sent,
-        "in_flight": limit.flying if limit else 0,
-        "limit": max(1, int(limit.now)) if limit else birth.asker.teacher.concurrency,
+        **flying(birth),
         "tokens": tally.tokens,
         "cost_usd": None if unknown else before.usd + (tally.sent_usd or 0.0) + lost,
         "budget_usd": birth.recipe.budget.max_cost_usd,
     }
+
+
+def flying(birth: Birth) -> dict[str, int]:
+    """Calls in flight, and how many may be."""
+    limit = birth.asker.limit
+    if limit is None:
+        return {"in_flight": 0, "limit": birth.asker.teacher.concurrency}
+    return {"in_flight": limit.flying, "limit": max(1, int(limit.now))}
 
 
 def play_round(birth: Birth) -> None:

@@ -61,7 +61,7 @@ class ReplayTeacher:
             call.key,
         )
         if not rows:
-            raise RefusedError(f"{self._path} does not hold this question. Replay the recipe that was recorded")
+            raise RefusedError(f"{self._path} does not hold this question. Replay the recipe that was recorded.")
         text, finish, prompt, completion, reasoning, raw = rows[0]
         return Reply(text, finish, prompt, completion, 0.0, 0.0, reasoning or 0, raw)
 

@@ -1,0 +1,125 @@
+"""Estimate against actual: a real local teacher and the test server, asked 20 calls at most, then run.
+
+Tokens and dollars within 15 %, time between low and high, and no call sent twice, by the ledger and by the server's own
+bill. How often low and high hold the truth is measured over many plans of a teacher whose answers often fail.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_teacher import FakeTeacher
+from golden_line import Done, yearling
+from teacher_server import Settings, serving
+
+from yearling.estimate.stage import MOST, estimate
+from yearling.generate.stage import run_generate
+from yearling.ledger import Call, Reply
+from yearling.recipe import Recipe
+from yearling.run_folder import Manifest, Run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+CLOSE = 0.15
+SYSTEM = (
+    "Answer in one short sentence. Say the most important thing first and leave everything else out. Do not repeat the "
+    "question, do not greet, do not list, do not add examples, do not offer further help. If the question asks for a "
+    "text, a poem or code, write its first sentence only. If you do not know the answer, say in one sentence what you "
+    "would need to know. Use plain words that a child of ten years understands, and stop after the sentence."
+)
+LOCAL = {
+    "name": "local",
+    "teacher": {"model": "local:shipped:smollm2-135m-instruct"},
+    # a limit under which most answers end by themselves: what so few calls cannot show is how many do not
+    "generate": {"method": "magpie", "num": 60,
+                 "answer": {"system": SYSTEM, "max_tokens": 320, "temperature": 0.2}},
+}  # fmt: skip
+
+
+def told(done: Done) -> dict[str, Any]:
+    assert done.code == 0, done.err
+    answer: dict[str, Any] = json.loads(done.out)
+    return answer
+
+
+def compared(project: Path, recipe: dict[str, Any]) -> tuple[dict[str, Any], Manifest]:
+    """The estimate, and the manifest of the run that came after it; what both must keep is checked."""
+    path = project / "recipe.yaml"
+    path.write_text(json.dumps(recipe), encoding="utf-8")
+    before = told(yearling(project, "estimate", str(path), "--json"))
+    done = yearling(project, "generate", str(path), timeout=1200)
+    assert done.code == 0, done.err
+    made = Run(project, recipe["name"]).manifest("generate")
+    assert made is not None
+    with closing(sqlite3.connect(project / "ledger.sqlite")) as db:
+        sent, different = db.execute("SELECT count(*), count(DISTINCT key) FROM sends").fetchone()
+        tokens = db.execute("SELECT sum(prompt_tokens + completion_tokens) FROM calls").fetchone()[0]
+    assert sent == different == made.counts["calls"], "no call is sent twice, and the run made those of the pilot"
+    assert made.counts["calls"] - made.counts["sent"] == before["pilot"]["calls"] <= MOST
+    in_all, to_come = before["total"]["in_all"]["expected"], before["total"]["to_come"]
+    assert in_all["prompt_tokens"] + in_all["completion_tokens"] == pytest.approx(tokens, rel=CLOSE)
+    assert to_come["low"]["seconds"] <= made.seconds <= to_come["high"]["seconds"], before
+    return before, made
+
+
+def test_on_a_real_local_teacher(tmp_path: Path) -> None:
+    before, made = compared(tmp_path, LOCAL)
+    assert before["total"]["in_all"]["expected"]["cost_usd"] == made.cost_usd == 0.0
+
+
+@pytest.mark.parametrize("method", ["alpaca", "self-instruct"])
+def test_on_the_test_server(tmp_path: Path, method: str) -> None:
+    with serving(Settings(latency_ms=40, rule="tasks", usd_in=100.0, usd_out=400.0)) as server:
+        teacher = {"model": "openai:test", "base_url": server.url, "price": {"input": 100.0, "output": 400.0}}
+        recipe = {"name": "server", "teacher": teacher, "generate": {"method": method, "num": 300}}
+        before, made = compared(tmp_path, recipe)
+        bill = server.bill()
+    assert before["total"]["in_all"]["expected"]["cost_usd"] == pytest.approx(bill.usd, rel=CLOSE)
+    assert made.cost_usd == pytest.approx(bill.usd)
+    assert bill.requests == bill.distinct == made.counts["calls"] and not bill.delivered_again
+
+
+def moody(seed: int) -> FakeTeacher:
+    """A teacher whose answers vary threefold in length; every sixth is cut off, every eighth instruction is no good."""
+
+    async def say(call: Call) -> Reply:
+        dice = random.Random(f"{seed}:{call.key}")
+        words = " ".join("".join(dice.choices("bcdfghjklmnprstv", k=6)) for _ in range(8))
+        if "prompt" in call.request:
+            good = dice.random() > 1 / 8
+            return Reply(f"Say {words}." if good else "Draw.", "stop", 24, dice.randint(10, 60), None, 1.0)
+        length, limit = round(dice.lognormvariate(4.2, 0.7)), 160
+        return Reply(words, "stop" if length < limit else "length", 60, min(length, limit), None, 1.0)
+
+    return FakeTeacher(say)
+
+
+def test_low_and_high_hold_the_truth_nine_times_in_ten(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans, held, errors = 40, 0, []
+    for seed in range(plans):
+        teacher = moody(seed)
+
+        @contextmanager
+        def opened(settings: object, teacher: FakeTeacher = teacher) -> Iterator[FakeTeacher]:
+            yield teacher
+
+        monkeypatch.setattr("yearling.generate.stage.open_teacher", opened)
+        generate = {"method": "magpie", "num": 60, "answer": {"max_tokens": 160}}
+        recipe = Recipe.model_validate(
+            {"name": f"moody-{seed}", "teacher": {"model": "openai:x"}, "generate": generate}
+        )
+        root = project / str(seed)
+        before = estimate(recipe, root)["total"]["in_all"]
+        Run(root, recipe.name).create()
+        _, results = run_generate(recipe, Run(root, recipe.name))
+        tokens = results["completion_tokens"]
+        held += before["low"]["completion_tokens"] <= tokens <= before["high"]["completion_tokens"]
+        errors.append(before["expected"]["completion_tokens"] / tokens - 1)
+    assert held >= 0.8 * plans, errors
+    assert abs(sorted(errors)[plans // 2]) < 0.08, "neither too low nor too high by habit"
