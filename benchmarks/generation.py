@@ -97,7 +97,7 @@ def main() -> None:
     """Measure and print."""
     given = _flags()
     plan = QUICK if given.quick else FULL
-    console, news = Console(), Console(stderr=True)
+    console, news = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
     own = Path(sys.executable)
     sides = [Side(name, own) for name in OWN]
     missing: dict[str, str] = {}
@@ -273,7 +273,7 @@ def _machine(loads: Sequence[float], versions: dict[str, str]) -> dict[str, Any]
 
 def _print(console: Console, result: dict[str, Any]) -> None:
     table = Table(title="generation: 64 calls in flight", title_justify="left")
-    table.add_column("side")
+    table.add_column("side", no_wrap=True)
     for heading in (
         "calls/s\nat 250 ms",
         "rows/s\nat 0 ms",

@@ -299,6 +299,7 @@ TEXT = "The lighthouse of Lund was built in 1912 and is 31 metres high. It has t
         ("What does entry cost?", "Entry costs 1200 crowns and 50 cents.", "the passage has no 50"),
         ("When was the lighthouse built?", "Builders finished the lighthouse in 1912.", "33% of its words"),
         ("When was the lighthouse building begun?", "They were building it in 1912.", "50% of its words"),
+        ("Did the lighthouse of Lund stand in 1950?", "In 1950 it was 31 metres high.", None),
         ("Who paints the lighthouse?", "A painter named Olsen paints it each spring.", "0% of its words"),
         ("Is the lighthouse of Lund high?", "Yes.", "says nothing that could be looked up"),
         ("Is the lighthouse of Lund high?", "Yes, it is 31 metres high.", None),

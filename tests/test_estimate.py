@@ -214,6 +214,17 @@ def test_the_exam_over_imported_rows_is_asked_itself(server: OpenAIServer, proje
     assert all(entry.body["max_tokens"] == 256 for entry in server.bill)
 
 
+@pytest.mark.parametrize("method", ["answer", "evolve", "documents"])
+def test_what_is_not_endless_ends_as_the_run_does(server: OpenAIServer, project: Path, method: str) -> None:
+    plan = chosen(server, project, method, 5000)
+    told = estimate(plan, project)
+    counts, results = bear(plan, project)
+    assert counts["rows"] < 5000
+    assert told["total"]["in_all"]["expected"]["calls"] == pytest.approx(counts["calls"], rel=0.15)
+    assert told["total"]["in_all"]["expected"]["cost_usd"] == pytest.approx(results["cost_usd"], rel=0.15)
+    assert any("not for the 5000" in note for note in told["notes"])
+
+
 # -- money
 
 

@@ -245,9 +245,11 @@ def test_an_edited_seed_changes_its_descendants_only(server: OpenAIServer, proje
 
 
 def test_an_inserted_seed_moves_no_other(server: OpenAIServer, project: Path) -> None:
-    bear(recipe(server, seeds_of(project, TEXTS)), project)
+    texts = [f"Name {n} rivers of the north." for n in range(3, 15)]
+    before = bear(recipe(server, seeds_of(project, texts)), project)
     sent = len(server.bill)
-    bear(recipe(server, seeds_of(project, [*TEXTS, "Describe a walk through a forest."])), project)
+    after = bear(recipe(server, seeds_of(project, [*texts, "Describe a walk through a forest."])), project)
+    assert [r.id for r in after if not r.origin.source.startswith("s12")] == [r.id for r in before]
     assert all("walk through a forest" in asked(entry.body) for entry in server.bill[sent:])
     assert len(server.bill) - sent == 13
 
@@ -367,6 +369,11 @@ def test_an_evolution_that_is_cut_off_or_blocked_fails(server: OpenAIServer, pro
     assert {record.prompt for record in records} == set(TEXTS)
     reason = {"length": "unfinished instruction", "null": "blocked by the provider"}[fault]
     assert {row["reason"] for row in rejected(project)} == {reason}
+
+
+def test_a_seed_that_stands_twice_is_one_start(server: OpenAIServer, project: Path) -> None:
+    records = bear(recipe(server, seeds_of(project, [TEXTS[0], TEXTS[1], TEXTS[0].upper()])), project)
+    assert set(families(records)) == {"s0", "s1"}
 
 
 def test_two_families_never_meet(server: OpenAIServer, project: Path) -> None:

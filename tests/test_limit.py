@@ -310,6 +310,15 @@ def test_an_outage_that_ends_costs_no_call_its_tries(project: Path, capsys: pyte
 
 
 @pytest.mark.usefixtures("tiny")
+def test_no_call_pays_for_an_outage_with_its_tries(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of three calls fails about ten times in all, more often than it may by itself."""
+    monkeypatch.setattr(limit, "PAUSES_S", (0.001,) * 40)
+    teacher = FakeTeacher(outage(TRIP + 20, down), concurrency=3)
+    assert len(ask_through(project / "ledger.sqlite", teacher, 3)) == 3
+    assert len(teacher.heard) == 3 + TRIP + 20 > 3 * ask.TRIES
+
+
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("throttled", [False, True])
 def test_an_outage_that_lasts_ends_the_run_with_one_error(project: Path, throttled: bool) -> None:
     async def say(call: Call) -> Reply:

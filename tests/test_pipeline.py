@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from openai_server import asked
 
+from yearling.evaluate.stage import _asked
 from yearling.pipeline import STAGES, run_stages
 from yearling.recipe import Recipe
 from yearling.recipe_file import check_recipe
-from yearling.record import read_records
+from yearling.record import Message, Origin, Record, read_records
 from yearling.run_folder import Run
 
 if TYPE_CHECKING:
@@ -110,6 +111,17 @@ def test_the_exam_hangs_on_how_the_teacher_answers_it(change: dict[str, Any], du
     plain, changed = recipe(generate={}, **other), recipe(generate=change, **other)
     assert (SETTINGS["eval"](plain) != SETTINGS["eval"](changed)) == due
     assert SETTINGS["generate"](plain) != SETTINGS["generate"](changed)
+
+
+def test_the_exam_asks_all_that_stands_before_the_last_answer() -> None:
+    system, one, two = Message("system", "Be kind."), Message("user", "Tea?"), Message("user", "And milk?")
+    yes, no = Message("assistant", "Yes."), Message("assistant", "No.")
+    origin = Origin("import", "k", 0)
+    asked_for = _asked(Record((system, one, yes, two, no), origin))
+    assert [(turn["role"], turn["content"]) for turn in asked_for] == [
+        ("system", "Be kind."), ("user", "Tea?"), ("assistant", "Yes."), ("user", "And milk?")
+    ]  # fmt: skip
+    assert _asked(Record((one,), origin)) == [{"role": "user", "content": "Tea?"}], "a question of the user's own"
 
 
 def test_caps_make_nothing_due() -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fake_teacher import FakeTeacher, ask_through
 
 from yearling.errors import TeacherError, UserError
-from yearling.ledger import Ledger, Reply
+from yearling.ledger import Call, Ledger, Reply
 from yearling.recipe import Generate
 from yearling.recipe import Teacher as Settings
 from yearling.teachers import ask, limit, openai
@@ -411,6 +412,16 @@ def test_a_parameter_that_must_be_there_is_a_refusal(server: OpenAIServer, proje
     with pytest.raises(TeacherError, match=r"refuses the call: HTTP 400"):
         ask_one(server, project)
     assert len(server.bill) == 1
+
+
+def test_an_endpoint_that_refuses_what_is_left_out_ends_the_run(project: Path) -> None:
+    async def say(call: Call) -> Reply:
+        raise ParameterError("HTTP 400: temperature", "temperature")
+
+    teacher = FakeTeacher(say)
+    with pytest.raises(TeacherError, match=r"fake:x refuses the call: HTTP 400: temperature"):
+        ask_through(project / "ledger.sqlite", teacher, 1)
+    assert len(teacher.heard) == ask.TRIES + 1
 
 
 def test_newer_models_want_their_limit_under_another_name(server: OpenAIServer, project: Path) -> None:

@@ -70,7 +70,7 @@ class Teacher(Section):
     price: Price | None = Field(None, description="without it the cost is unknown (a local teacher costs nothing)")
     template: Path | None = Field(None, description="the teacher's chat template, where only raw completion is served")
     concurrency: int = Field(8, ge=1, le=256, description="most calls in flight at once; fewer where the endpoint asks")
-    timeout_s: float = Field(300.0, gt=0, description="seconds after which a call is given up")
+    timeout_s: float = Field(300.0, gt=0, description="seconds after which a call is given up (never for local:)")
     reasoning: Reasoning = Field(default_factory=lambda: Reasoning(), description="for teachers that think first")
     batch: bool = Field(False, description="use the provider's batch API: half the price, hours of waiting")
     structured: bool = Field(

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from fake_teacher import FakeTeacher
-from golden_line import Done, yearling
+from golden_line import GOLDEN, Done, yearling
 from teacher_server import Settings, serving
 
 from yearling.estimate.stage import MOST, estimate
@@ -25,7 +25,6 @@ from yearling.ledger import Call, Reply
 from yearling.recipe import Recipe
 from yearling.run_folder import Manifest, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 CLOSE = 0.15
 SYSTEM = (
     "Answer in one short sentence. Say the most important thing first and leave everything else out. Do not repeat the "
@@ -35,7 +34,7 @@ SYSTEM = (
 )
 LOCAL = {
     "name": "local",
-    "teacher": {"model": "local:shipped:smollm2-135m-instruct"},
+    "teacher": {"model": "local:shipped:smollm2-135m-instruct", "timeout_s": 1200},
     # a limit under which most answers end by themselves: what so few calls cannot show is how many do not
     "generate": {"method": "magpie", "num": 60,
                  "answer": {"system": SYSTEM, "max_tokens": 320, "temperature": 0.2}},
@@ -52,7 +51,7 @@ def compared(project: Path, recipe: dict[str, Any]) -> tuple[dict[str, Any], Man
     """The estimate, and the manifest of the run that came after it; what both must keep is checked."""
     path = project / "recipe.yaml"
     path.write_text(json.dumps(recipe), encoding="utf-8")
-    before = told(yearling(project, "estimate", str(path), "--json"))
+    before = told(yearling(project, "estimate", str(path), "--json", timeout=1200))
     done = yearling(project, "generate", str(path), timeout=1200)
     assert done.code == 0, done.err
     made = Run(project, recipe["name"]).manifest("generate")
@@ -68,11 +67,27 @@ def compared(project: Path, recipe: dict[str, Any]) -> tuple[dict[str, Any], Man
     return before, made
 
 
+@pytest.mark.timeout(600)
+def test_a_finished_run_asks_for_nothing_more(golden: tuple[Run, Done]) -> None:
+    run, _ = golden
+    after = told(yearling(run.root, "estimate", str(GOLDEN), "--json", "--no-pilot"))
+    with closing(sqlite3.connect(run.ledger)) as db:
+        query = "SELECT stage, count(*) FROM calls WHERE state = 'settled' AND run = 'golden' GROUP BY stage"
+        asked = dict(db.execute(query).fetchall())
+    assert {stage["stage"]: stage["answered"]["calls"] for stage in after["stages"]} == asked
+    assert asked["generate"] and asked["eval"]
+    assert not any(after["total"]["to_come"]["high"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_on_a_real_local_teacher(tmp_path: Path) -> None:
     before, made = compared(tmp_path, LOCAL)
     assert before["total"]["in_all"]["expected"]["cost_usd"] == made.cost_usd == 0.0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("method", ["alpaca", "self-instruct"])
 def test_on_the_test_server(tmp_path: Path, method: str) -> None:
     with serving(Settings(latency_ms=40, rule="tasks", usd_in=100.0, usd_out=400.0)) as server:
@@ -100,6 +115,8 @@ def moody(seed: int) -> FakeTeacher:
     return FakeTeacher(say)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_low_and_high_hold_the_truth_nine_times_in_ten(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plans, held, errors = 40, 0, []
     for seed in range(plans):

@@ -27,24 +27,24 @@ SEEDS = [
 ]
 RECIPE = """
 name: small
-teacher: {{model: local:shipped:smollm2-135m-instruct, structured: {structured}, concurrency: 2}}
+teacher: {{model: local:shipped:smollm2-135m-instruct, concurrency: 2}}
 generate:
   method: self-instruct
   seeds: seeds.jsonl
   num: 2
   temperature: 0.7
-  self_instruct: {{human: 3, machine: 1, per_call: 3}}
+  self_instruct: {{human: 3, machine: 1, per_call: 3, completion: {completion}}}
 curate: {{}}
 """
 
 
-@pytest.mark.parametrize("structured", ["true", "false"])
-def test_one_row_in_forty_calls_stands(tmp_path: Path, structured: str) -> None:
+@pytest.mark.parametrize("completion", ["true", "false"], ids=["raw prompts", "chat in JSON"])
+def test_one_row_in_forty_calls_stands(tmp_path: Path, completion: str) -> None:
     keys = ("instruction", "input", "output", "classification")
     lines = [json.dumps(dict(zip(keys, seed, strict=True))) for seed in SEEDS]
     (tmp_path / "seeds.jsonl").write_text("\n".join(lines), encoding="utf-8")
     path = tmp_path / "recipe.yaml"
-    path.write_text(RECIPE.format(structured=structured), encoding="utf-8")
+    path.write_text(RECIPE.format(completion=completion), encoding="utf-8")
     done = yearling(tmp_path, "run", str(path), timeout=1100)
     assert done.code == 0, done.err
     run = Run(tmp_path, "small")

@@ -119,6 +119,8 @@ def test_a_changed_text_moves_only_draws_that_hold_it(
         two = [draft.instruction for draft in new.draw(seed, call, count)]
         assert len(set(one)) == min(count, len(texts))
         assert one == two or texts[changed] in one or other in two
+        three = [draft.instruction for draft in _pool([*texts, other]).draw(seed, call, count)]
+        assert three == one or other in three, "one more moves only the draws that take it"
 
 
 def _pool(texts: list[str]) -> Pool:

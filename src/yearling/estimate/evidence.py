@@ -24,6 +24,7 @@ from yearling.record import Record
 from yearling.teachers.ask import Asker, Seen
 from yearling.teachers.teacher import Teacher
 
+FLUSH = 256  # steps
 BEYOND = 1 << 40  # the number of a request that no finite method has
 
 
@@ -148,6 +149,8 @@ class _Walk:
         before, number = len(self.birth.waiting), self.birth.calls
         whole = self._take(lambda: write_drafts(self.birth, 1))
         self.birth.calls = number + 1
+        if self.birth.calls % FLUSH == 0:
+            self.asker.ledger.flush()  # a method may note something at each step
         if whole:
             self.known.drafts.append(self._unit(len(self.birth.waiting) - before))
         return whole

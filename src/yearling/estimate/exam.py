@@ -109,8 +109,7 @@ def play_exam(recipe: Recipe, run: Run, exam: Exam, pace: Pace) -> Plays:
         plays = []
         for _ in range(count):
             calls = _count(recipe, run, exam, random, anew) - len(exam.answered)
-            urn = Urn(units, random, anew)
-            plays.append(urn.draw(max(0, calls), pace)[0] if len(units) else np.zeros(WIDTH))
+            plays.append(Urn(units, random, anew).draw(max(0, calls), pace)[0] if len(units) else np.zeros(WIDTH))
         return np.array(plays)
 
     likely = many(LIKELY, False, np.random.default_rng(SEED))

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 LIKELY, UNCERTAIN = 200, 400  # plays
 SEED = 1
 FAILURE = 0.5  # how much an unseen failure weighs beside each unit that was seen
-CALLS, PROMPT, COMPLETION, REASONING, ALONE, SHARED = range(6)  # columns of a play
-WIDTH = 6
+CALLS, PROMPT, COMPLETION, REASONING, ALONE, SHARED, ROWS = range(7)  # columns of a play
+WIDTH = 7
 _SECONDS, _LONGEST, _STEPS, _GAVE = range(4, 8)  # columns of a unit beside the first four
 
 
@@ -55,16 +55,20 @@ def table(units: Sequence[Unit]) -> Numbers:
 
 
 class Urn:
-    """Units to draw from, weighed alike or anew."""
+    """Units to draw from: as they were seen, or weighed anew."""
 
     def __init__(self, units: Numbers, random: np.random.Generator, anew: bool) -> None:
         import numpy as np
 
         self._random, weights = random, np.ones(len(units))
+        good = units[units[:, _GAVE] > 0]
         if anew and units[:, CALLS].any():
             failure = units[units[:, COMPLETION].argmax()].copy()
             failure[_GAVE] = 0
             units, weights = np.vstack([units, failure]), np.append(weights, FAILURE)
+        elif not anew and len(good):
+            # n units for k good ones overstate how many one takes, by n / k on average; (n + 1) / (k + 1) hardly do
+            units, weights = np.vstack([units, good.mean(axis=0)]), np.append(weights, 1.0)
         self._units = units
         self._weights = random.dirichlet(weights) if anew else weights / weights.sum()
 
@@ -77,10 +81,11 @@ class Urn:
         counts = self._random.multinomial(count, self._weights)
         sums = counts @ self._units
         longest, steps = self._units[counts > 0, _LONGEST].max(), sums[_STEPS] / count
-        took = sums[:WIDTH].copy()
+        took = np.zeros(WIDTH)
+        took[:ALONE] = sums[:ALONE]
         took[ALONE] = pace.alone(int(sums[CALLS]), sums[_SECONDS], longest, steps)
         took[SHARED] = pace.shared(sums[_SECONDS])
-        return took, int(sums[_GAVE])
+        return took, round(sums[_GAVE])
 
 
 def play_all(known: Known, made: Generate, pace: Pace) -> Plays:
@@ -107,12 +112,12 @@ def play(known: Known, made: Generate, draws: Sequence[Callable[[int], tuple[Num
     """One play: what it takes, and whether the run gives up; `draws` are of requests for drafts, and of answers."""
     import numpy as np
 
-    total = np.zeros(WIDTH)
+    total, gave_up = np.zeros(WIDTH), False
     calls, asked, born, waiting = known.calls, known.asked, known.born, known.waiting
     size, drafted, done, rows = known.size, known.drafted, known.done, known.rows  # of the round under way
     while born < made.num and (size or waiting or known.supply is None or calls < known.supply):
-        if gives_up(made, calls):
-            return total, True
+        if gave_up := gives_up(made, calls):
+            break
         if not size and not waiting:
             size = draft_requests(made, calls, born)
             size = size if known.supply is None else min(size, known.supply - calls)
@@ -124,4 +129,5 @@ def play(known: Known, made: Generate, draws: Sequence[Callable[[int], tuple[Num
         total += took
         calls, asked, born, waiting = calls + size, asked + due, born + rows + gave, waiting - due
         size = drafted = done = rows = 0
-    return total, False
+    total[ROWS] = min(born, made.num)
+    return total, gave_up

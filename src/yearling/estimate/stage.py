@@ -23,7 +23,7 @@ from yearling.estimate.exam import exam_calls, play_exam, read_exam
 from yearling.estimate.numbers import Ahead, Terms, stage_numbers, terms_of, total_numbers
 from yearling.estimate.pace import Pace, pace_of
 from yearling.estimate.pilot import ask_pilot, missing
-from yearling.estimate.rounds import play_all
+from yearling.estimate.rounds import ROWS, play_all
 from yearling.generate.birth import Birth
 from yearling.generate.stage import open_birth
 from yearling.ledger import Call, Ledger, Quote, Reply
@@ -200,7 +200,10 @@ def _notes(recipe: Recipe, ahead: Ahead) -> list[str]:
             f"In {ahead.plays.gives_up:.0%} of the plays the run gives up: too few answers are good. "
             "Raise generate.answer.max_tokens, ask for shorter answers, or raise generate.attempts."
         )
-    if recipe.generate.num > MANY:
+    rows, num = float(ahead.plays.likely[:, ROWS].mean()), recipe.generate.num
+    if rows < num * (1 - GIVES_UP) and not notes:
+        notes.append(f"There is enough to ask about for some {rows:.0f} rows, not for the {num} that are wanted.")
+    if num > MANY:
         notes.append("Instructions are taken to stay as novel as the first ones; a small teacher repeats itself.")
     return notes
 

@@ -17,10 +17,12 @@ QUANTITIES = {
     "calls": "calls", "prompt_tokens": "prompt tokens", "completion_tokens": "completion tokens",
     "cost_usd": "cost", "seconds": "time",
 }  # fmt: skip
-CAPS = {"max_cost_usd": "cost", "max_tokens": "tokens", "max_minutes": "minutes"}
 FITS = {
-    "yes": "fits", "perhaps": "may not be enough", "no": "is not enough", "unknown": "cannot be compared: no price",
-}  # fmt: skip
+    "yes": "is enough",
+    "perhaps": "may not be enough",
+    "no": "is not enough",
+    "unknown": "cannot be compared: the price is unknown",
+}
 
 
 def view(data: Mapping[str, Any]) -> Group:
@@ -56,19 +58,16 @@ def _rows(part: Mapping[str, Any]) -> Sequence[list[str]]:
 def _shown(name: str, value: float | None) -> str:
     if value is None:
         return "unknown"
-    if name == "cost_usd":
+    if name in ("cost_usd", "max_cost_usd"):
         return money(value)
     return duration(value) if name == "seconds" else f"{value:,.0f}".replace(",", " ")
 
 
 def _fits(row: Mapping[str, Any]) -> str:
-    what = f"budget.{row['cap']}" if row["of"] == "all" else f"{row['of']}'s share of budget.{row['cap']}"
-    limit = money(row["limit"]) if row["cap"] == "max_cost_usd" else f"{row['limit']:,.0f}".replace(",", " ")
-    first = "; of the caps it binds first" if row["binds_first"] else ""
+    cap = f"budget.{row['cap']}" if row["of"] == "all" else f"{row['of']}'s share of budget.{row['cap']}"
+    limit, likely, most = (_shown(row["cap"], row[edge]) for edge in ("limit", "expected", "high"))
+    said = f"{cap} {limit} {FITS[row['fits']]}"
     if row["expected"] is None:
-        return f"{what}, {limit}, {FITS[row['fits']]}."
-    likely, most = (
-        money(row[edge]) if row["cap"] == "max_cost_usd" else f"{row[edge]:,.0f}".replace(",", " ")
-        for edge in ("expected", "high")
-    )
-    return f"{what}, {limit}, {FITS[row['fits']]}: {likely} expected, {most} at the high end{first}."
+        return f"{said}."
+    first = ". This cap binds first" if row["binds_first"] else ""
+    return f"{said}: {likely} expected, {most} at the high end{first}."

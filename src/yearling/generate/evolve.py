@@ -148,7 +148,7 @@ def _evolved(birth: Birth, families: Sequence[_Family], number: int, said: set[s
         start = family.start
         found[i] = replace(
             start, instruction=text, input="", key=call.key, calls=(call.key,), cost_usd=reply.cost_usd,
-            shown=f"{start.shown}, round {number}: {name}", traits=replace(traits, system=start.traits.system),
+            shown=f"{start.shown}, round {number}: {name}", traits=traits,
         )  # fmt: skip
     return found
 

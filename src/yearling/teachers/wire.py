@@ -158,7 +158,9 @@ class WireTeacher:
         """
         session = self._session or self._open()
         named = {**headers, **await self._named()}
-        timeout = aiohttp.ClientTimeout(total=seconds or self._settings.timeout_s, sock_connect=CONNECT_S)
+        # a busy machine may be slow: of a local teacher the connection tells that it is gone, not the clock
+        limit = None if self._server else seconds or self._settings.timeout_s
+        timeout = aiohttp.ClientTimeout(total=limit, sock_connect=CONNECT_S)
         sent = {"data": content, "headers": named, "timeout": timeout, "allow_redirects": False}
         try:
             async with session.request(verb, f"{self._base}/{route}", **sent) as response:
