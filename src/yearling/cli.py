@@ -15,7 +15,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import typer
 
@@ -40,8 +40,8 @@ RecipePath = Annotated[Path, typer.Argument(help="recipe file", show_default=Tru
 RunName = Annotated[Optional[str], typer.Argument(help="run name; the newest without one")]  # noqa: UP045 - typer reads it
 ModelName = Annotated[Optional[str], typer.Argument(help="run name or .gguf file; the newest run without one")]  # noqa: UP045
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
-_project = Path()
-_debug = False
+Written = Literal["alpaca", "sharegpt", "messages", "prompt-completion", "csv", "parquet"]
+_project, _debug = Path(), False
 
 
 @app.callback()
@@ -131,10 +131,9 @@ def estimate(
 
     Example: yearling estimate recipe.yaml --generate.num 5000
     """
-    from yearling.estimate.stage import estimate as estimated
-    from yearling.estimate.view import view
+    from yearling.estimate import stage, view
 
-    _show(estimated(_recipe(recipe, context), _project, 0 if no_pilot else pilot), view, as_json)
+    _show(stage.estimate(_recipe(recipe, context), _project, 0 if no_pilot else pilot), view.view, as_json)
 
 
 @app.command(context_settings=KNOBS)
@@ -160,11 +159,9 @@ def curate(
     context: typer.Context,
     recipe: RecipePath = Path("recipe.yaml"),
     out: Annotated[Optional[Path], typer.Option("-o", "--out", help="write accepted records (or page) here")] = None,  # noqa: UP045
-    format: Annotated[
-        str, typer.Option(help="alpaca, sharegpt, messages, prompt-completion, csv, parquet")
-    ] = "messages",
+    format: Annotated[Written, typer.Option(help="format of what is written")] = "messages",
     describe: Annotated[bool, typer.Option("--describe", help="judge nothing, show what a run or file holds")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="with --describe: JSON instead of tables")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Judge every record; every verdict has a reason.
 
@@ -185,14 +182,9 @@ def curate(
         raise UserError("--json goes with --describe. `yearling status --json` shows what curate did.")
     _run(recipe, context, ["curate"])
     if out:
-        from yearling.measure.accepted import accepted
-        from yearling.progress import say
-        from yearling.run_folder import Run
-        from yearling.sources.write import write_source
+        from yearling.pipeline import write_accepted
 
-        settings = _recipe(recipe, context)
-        count = write_source(accepted(Run(_project, settings.name), settings), out, format)  # type: ignore[arg-type]
-        say(f"curate: {count} records written to {out} as {format}")
+        write_accepted(_recipe(recipe, context), _project, out, format)
 
 
 @app.command(context_settings=KNOBS)

@@ -286,3 +286,12 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue  # an extra that is not installed took no part
     return found
+
+
+def write_accepted(recipe: Recipe, root: Path, out: Path, format: Any) -> None:
+    """Write the records that judgement left standing to a file; raises UserError where that loses something."""
+    from yearling.measure.accepted import accepted
+    from yearling.sources.write import write_source
+
+    count = write_source(accepted(Run(root, recipe.name), recipe), out, format)
+    say(f"curate: {count} records written to {out} as {format}")

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 from types import ModuleType
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -201,8 +203,9 @@ class WireTeacher:
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0)  # how many fly is decided by the driver
-        # proxies and private authorities of the environment hold for what is not on this machine
-        self._session = aiohttp.ClientSession(connector=connector, trust_env=not self._server)
+        # looked up once: left to the session, each call would read the environment and .netrc anew, in a thread
+        proxy = None if self._server else _proxy(self._base)
+        self._session = aiohttp.ClientSession(connector=connector, proxy=proxy)
         return self._session
 
     async def _named(self) -> dict[str, str]:
@@ -274,3 +277,11 @@ def _names(body: Any) -> Iterator[str]:
         yield from body
     for part in body.values() if isinstance(body, dict) else body if isinstance(body, list) else ():
         yield from _names(part)
+
+
+def _proxy(base: str) -> str | None:
+    """The proxy that the environment or the system names for an address."""
+    parts = urlsplit(base)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
