@@ -111,7 +111,19 @@ def _number(schema: Mapping[str, Any], dice: int) -> int:
     return int(least) + dice % (int(most) - int(least) + 1)
 
 
+def grounded_of(body: Mapping[str, Any], key: str) -> str:
+    """Pairs whose answers are words of the passage, where the request holds one; as `tasks` elsewhere."""
+    passages = re.findall(r"<passage>\s*(.*?)\s*</passage>", said(body), re.S)
+    if not passages or "response_format" not in body:
+        return tasks_of(body, key)
+    words, at = re.findall(r"\w+", passages[-1].lower()), int(digest(key)[:8], 16)
+    told = [[words[(at + 7 * pair + place) % len(words)] for place in range(6)] for pair in range(3)]
+    pairs = [{"question": f"What of {' '.join(t[:5])}?", "answer": f"{' '.join(t)}.".capitalize()} for t in told]
+    return json.dumps({"pairs": pairs})
+
+
 RULES: dict[str, Callable[[Mapping[str, Any], str], str]] = {
     "words": lambda body, key: words_of(key),
     "tasks": tasks_of,
+    "grounded": grounded_of,
 }

@@ -705,7 +705,7 @@ def test_the_last_instance_of_a_cut_reply_is_dropped(
     pairs = [("a pear", "une poire"), ("a plum", "une prune"), ("a cherry", "une cerise")]
 
     def cut(body: Body) -> str:
-        whole = teach_with(test="Yes" if labelled else "No", label=pairs, example=pairs)(body)
+        whole: str = teach_with(test="Yes" if labelled else "No", label=pairs, example=pairs)(body)
         return whole if stage_of(body) == "test" else whole[: whole.rindex("cerise" if not labelled else "cherry")]
 
     server.answer = cut

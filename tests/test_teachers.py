@@ -191,7 +191,7 @@ def test_what_is_sent(monkeypatch: pytest.MonkeyPatch, server: OpenAIServer, pro
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     reply = ask_one(server, project, chat(temperature=0.5, seed=3), local={"min_p": 0.1})
     (entry,) = server.bill
-    assert entry.body == {"model": "tutor", **chat(temperature=0.5)}, "min_p and seed are for local teachers"
+    assert entry.body == {"model": "tutor", **chat(temperature=0.5, seed=3)}, "min_p is for local teachers"
     assert entry.authorization == f"Bearer {CANARY}"
     assert (reply.prompt_tokens, reply.completion_tokens) == (entry.prompt_tokens, entry.completion_tokens)
     assert (reply.finish, reply.cached) == ("stop", False)

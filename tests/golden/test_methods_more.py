@@ -47,6 +47,20 @@ A honey bee has six legs and five eyes. A worker bee lives for six weeks in summ
 day. Bees make honey from nectar.
 """
 QUESTIONS = ["Name a colour of the sky.", "What is the capital of France?", "Why do birds sing?", "Describe a tree."]
+ANSWERS = [
+    "The sky is blue.",
+    "The capital of France is Paris.",
+    "Birds sing to find a mate.",
+    "A tree is tall and green.",
+]
+
+
+def seeds_in(folder: Path) -> str:
+    """A file of seed tasks, short enough for a very small teacher."""
+    rows = [{"instruction": question, "output": said} for question, said in zip(QUESTIONS, ANSWERS, strict=True)]
+    path = folder / "seeds.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
 
 
 def bear(name: str, project: Path, **overrides: Any) -> tuple[Run, list[Record]]:
@@ -92,7 +106,8 @@ def test_magpie_with_a_second_turn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("structured", [True, False], ids=["json", "text"])
 def test_alpaca_with_the_answers_in_the_same_call(tmp_path: Path, structured: bool) -> None:
-    small = {"generate__num": 2, "generate__alpaca__per_call": 2, "generate__temperature": 0.7}
+    small: dict[str, Any] = {"generate__num": 2, "generate__alpaca__per_call": 2, "generate__temperature": 0.5}
+    small["generate__seeds"] = seeds_in(tmp_path)
     _, rows = bear("alpaca", tmp_path, **small, teacher__structured=structured)
     for row in rows:
         assert row.origin.source and row.origin.prompt_digest
@@ -100,10 +115,8 @@ def test_alpaca_with_the_answers_in_the_same_call(tmp_path: Path, structured: bo
 
 
 def test_evolve(tmp_path: Path) -> None:
-    seeds = tmp_path / "seeds.jsonl"
-    seeds.write_text("".join(json.dumps({"instruction": text}) + "\n" for text in QUESTIONS), encoding="utf-8")
     small = {"generate__num": 8, "generate__evolve__rounds": 2, "generate__temperature": 0.7}
-    _, rows = bear("evolve", tmp_path, generate__seeds=str(seeds), **small)
+    _, rows = bear("evolve", tmp_path, generate__seeds=seeds_in(tmp_path), **small)
     starts = [row for row in rows if row.prompt in QUESTIONS]
     children = [row for row in rows if row.prompt not in QUESTIONS]
     assert starts and children

@@ -204,8 +204,9 @@ def _teacher_line(recipe: Recipe, run: Run, paper: _Paper, tick: Tick) -> tuple[
 def _ask_teacher(
     asker: Asker, settings: Generate, paper: _Paper, limit: int, tick: Tick
 ) -> tuple[list[Attempt], float | None]:
-    # sample 1: not the draw that became the reference
-    calls = [asker.teacher.call(answer_request(settings, _asked(r), limit), 1) for r in paper.everything]
+    # another sample and seed: not the draw that became the reference
+    requests = [{**answer_request(settings, _asked(r), limit), "seed": settings.seed + 1} for r in paper.everything]
+    calls = [asker.teacher.call(request, 1) for request in requests]
     replies = asker.ask(calls, lambda reply: tick(0))
     attempts = [Attempt(r.text.strip(), r.finish == "stop", r.completion_tokens) for r in replies]
     costs = [r.cost_usd for r in replies]

@@ -45,8 +45,6 @@ class ReplayTeacher:
         body = dict(request)
         if self.endpoint.startswith(_LOCAL):
             body["min_p"] = self._settings.local.min_p
-        else:
-            body.pop("seed", None)
         return Call(self.endpoint, self.model, body, sample)
 
     def quote(self, call: Call) -> Quote:

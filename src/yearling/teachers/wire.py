@@ -31,7 +31,6 @@ from yearling.teachers.teacher import Answer, ParameterError, RefusedError, Tran
 CONNECT_S = 30.0
 LONGEST_RETRY_AFTER_S = 300.0
 CHARACTERS_A_TOKEN = 1  # a safe floor for quoting prompts: no tokenizer in use needs more tokens for plain text
-_LOCAL_ONLY = ("min_p", "seed")
 _RETRY_DELAY = re.compile(r'"retryDelay":\s*"([0-9.]+)s"')  # where Google says how long to wait
 _NO_CREDIT = ("insufficient_quota", "billing_hard_limit", "credit balance")
 
@@ -76,7 +75,7 @@ class WireTeacher:
         if self._server:
             body["min_p"] = self._settings.local.min_p
         else:
-            body = {name: value for name, value in body.items() if name not in _LOCAL_ONLY}
+            body.pop("min_p", None)
         self.body(body)  # what the format cannot say is told before anything is reserved
         return Call(self.endpoint, self.model, body, sample)
 
