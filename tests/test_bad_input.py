@@ -155,7 +155,7 @@ TEACHERS = {
     "no GGUF": teacher("local:@/zip.gguf", "@/zip.gguf is not a GGUF file", "download it again"),
     "unknown shipped name": teacher("local:shipped:smollm3", "'smollm3'", "smollm2-135m-instruct"),
     "address without a scheme": ask(
-        {"r.yaml": SERVED % ("127.0.0.1:9/v1", "", "")}, "teacher.base_url '127.0.0.1:9/v1'", "https://host/v1"
+        {"r.yaml": SERVED % ("127.0.0.1:9/v1", "", "")}, "teacher.base_url is no address", "https://host/v1"
     ),
     "address that is none": ask({"r.yaml": SERVED % ("http://[x", "", "")}, "teacher.base_url", "https://host/v1"),
     "dollar cap without a price": ask(

@@ -465,7 +465,8 @@ def test_two_runs_that_want_the_same_answers_pay_for_them_once(server: OpenAISer
             answers, rest = second.communicate(timeout=30)
         assert first.communicate(timeout=30)[0].split()[:2] == ["20", "0"]
     assert (first.returncode, second.returncode, rest) == (0, 0, "")
-    assert answers.split() == ["20", "20", "0"], "all found, none sent, nothing spent"
+    answered, found, spent = map(float, answers.split())
+    assert (answered, found, spent) == (20, 20, 0), "all found, none sent, nothing spent"
     assert set(server.keys.values()) == {1} and len(server.bill) == 20
 
 

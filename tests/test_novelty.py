@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rapidfuzz.distance import LCSseq
 
+from yearling.measure import novelty, postings
 from yearling.measure.novelty import Match, NoveltyIndex
+from yearling.measure.rouge import f_measure
 from yearling.measure.text import rouge_tokens, unicode_tokens
 
 with warnings.catch_warnings():
@@ -113,6 +116,55 @@ def test_of_equal_scores_the_first_added_wins_and_the_highest_beats_the_first() 
         index.add(text, id)
     match = index.nearest("one two three four five")
     assert match == Match(reference("1 2 3 4 5", "1 2 3 4 x"), "first")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.2, 0.5, 0.7, 0.9])
+def test_many_parts_answer_like_a_scan(threshold: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of many lengths with common and rare words, in an index of several segments and some loose rows."""
+    monkeypatch.setattr(postings, "LOOSE", 50)
+    monkeypatch.setattr(postings, "BLOCK", 64)
+    rng = random.Random(threshold)
+    index = NoveltyIndex(threshold, "rouge")
+    pool: list[str] = []
+    for number in range(1260):
+        if pool and rng.random() < 0.3:
+            text = edited(rng, rng.choice(pool))
+        else:
+            text = " ".join(f"w{int(rng.paretovariate(0.6)) % 5000}" for _ in range(rng.choice((1, 4, 9, 14, 14, 40))))
+        pool.append(text)
+        index.add(text, str(number))
+    above = 0
+    for text in [edited(rng, rng.choice(pool)) for _ in range(250)] + rng.choices(pool, k=20):
+        tokens = rouge_tokens(text)
+        scores = [
+            f_measure(LCSseq.similarity(tokens, other), len(tokens), len(other)) for other in map(rouge_tokens, pool)
+        ]
+        best = max(scores)
+        expected = Match(best, str(scores.index(best))) if best > threshold else None
+        assert index.nearest(text) == expected
+        above += expected is not None
+    assert above > 100
+
+
+def test_texts_whose_hashes_collide_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(novelty, "hash", lambda _: 7, raising=False)
+    index = NoveltyIndex(0.7)
+    for text in ("one two three", "four five six", "one three two"):
+        assert index.add_if_novel(text, text) is None
+    assert index.nearest("four five six") == Match(1.0, "four five six")
+    assert index.nearest("six five four") is None
+
+
+def test_texts_longer_than_all_before_them_are_found_again() -> None:
+    """What is remembered of lengths is made anew when longer texts come."""
+    index = NoveltyIndex(0.5, "rouge")
+    for length in (1, 3, 2, 40, 7, 900, 30, 5000):
+        text = " ".join(f"{length}w{n}" for n in range(length))
+        assert index.add_if_novel(text, str(length)) is None
+        longer = f"{text} more" if length > 1 else text
+        match = index.nearest(longer)
+        assert match is not None and match.id == str(length)
+    assert len(index) == 8
 
 
 def test_add_if_novel_keeps_rejected_texts_out() -> None:

@@ -136,7 +136,7 @@ def test_a_failure_that_was_recorded_is_not_replayed(project: Path) -> None:
 
 @pytest.mark.parametrize("endpoint", ["https://host/v1", "local:" + "a" * 64])
 def test_a_replayed_question_has_the_recorded_key(project: Path, endpoint: str) -> None:
-    """Local teachers keep the sampler's settings in the key, endpoints of others refuse them."""
+    """A local teacher's min_p is in the key, and is not sent to others."""
     settings = Settings.model_validate({"model": "openai:x", "local": {"min_p": 0.2}})
     requests: list[dict[str, Any]] = [
         {"messages": [{"role": "user", "content": "Hi?"}], "max_tokens": 9, "temperature": 0.5, "seed": 3},

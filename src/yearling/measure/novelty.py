@@ -7,18 +7,17 @@ With tokenizer "rouge", scores and decisions equal those of rouge_score 0.1.2 wi
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor
 
+import numpy as np
 from rapidfuzz.distance import LCSseq
 
+from yearling.measure.postings import FEW, Array, Bag, Pool
+from yearling.measure.rouge import Needs, f_measure, f_measures, needs
 from yearling.measure.text import TOKENIZERS, Tokenizer
 
-SLACK = 1e-9  # far above float error, far below the gap between two scores that differ: bounds never prune a hit
-
-Key = tuple[int, int]  # token number, and which occurrence of it in its text: shared keys are shared tokens
+REMEMBERED = 1 << 21  # numbers in the needs that are kept for texts of the same length
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +28,6 @@ class Match:
     id: str
 
 
-def f_measure(common: int, left: int, right: int) -> float:
-    """ROUGE-L F of two texts of `left` and `right` tokens that have `common` tokens in sequence.
-
-    The reference's own order of operations, so that the float is the same one; it is symmetric in the two lengths.
-    """
-    if not common:
-        return 0.0
-    precision = common / right
-    recall = common / left
-    return 2 * precision * recall / (precision + recall)
-
-
 class NoveltyIndex:
     """Texts seen so far, searchable for the one closest to a new text."""
 
@@ -49,12 +36,16 @@ class NoveltyIndex:
             raise ValueError(f"a novelty threshold lies between 0 and 1, not {threshold}")
         self.threshold = threshold
         self._tokens = TOKENIZERS[tokenizer]
-        self._numbers: dict[str, int] = {}
-        self._texts: list[tuple[str, list[int], frozenset[Key]]] = []
-        self._holders: dict[Key, list[int]] = {}  # positions in _texts
+        self._numbers: dict[str, int] = {}  # of the tokens of all texts
+        self._pool = Pool()
+        self._ids: list[str] = []
+        self._same: dict[int, int] = {}  # hash of a text's tokens to the first row that has it
+        self._needs: dict[int, Needs] = {}
+        self._remembered = 0
+        self._limit = 1  # no text has more tokens: what `_needs` was made for
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._ids)
 
     def nearest(self, text: str) -> Match | None:
         """The earlier text of the highest score above the threshold (of equals, the first added), or None."""
@@ -73,43 +64,51 @@ class NoveltyIndex:
         return match
 
     def _add(self, tokens: Sequence[str], id: str) -> None:
-        sequence = [self._numbers.setdefault(token, len(self._numbers)) for token in tokens]
-        keys = frozenset(_keys(sequence))
-        for key in keys:
-            self._holders.setdefault(key, []).append(len(self._texts))
-        self._texts.append((id, sequence, keys))
+        numbers = [self._numbers.setdefault(token, len(self._numbers)) for token in tokens]
+        self._same.setdefault(hash(tuple(numbers)), len(self._ids))
+        self._ids.append(id)
+        bag = Bag(np.array(numbers, np.int64), len(tokens))
+        self._pool.add(bag, lambda length: len(self._need(length).reach))
 
     def _nearest(self, tokens: Sequence[str]) -> Match | None:
-        # A token never seen gets a number that no text holds.
-        sequence = [self._numbers.get(token, len(self._numbers)) for token in tokens]
-        keys = frozenset(_keys(sequence))
-        best, bar = None, self.threshold
-        for position in self._candidates(keys):
-            id, other, other_keys = self._texts[position]
-            lengths = len(sequence), len(other)
-            if f_measure(min(lengths), *lengths) + SLACK <= bar:
-                continue
-            if f_measure(len(keys & other_keys), *lengths) + SLACK <= bar:
-                continue
-            score = f_measure(LCSseq.similarity(sequence, other), *lengths)
-            if score > bar:
-                best, bar = Match(score, id), score
-        return best
+        # A token that no text has cannot match: it counts in the length only.
+        known = [self._numbers[token] for token in tokens if token in self._numbers]
+        row = self._same.get(hash(tuple(known))) if tokens and len(known) == len(tokens) else None
+        if row is not None and self._pool.tokens(row) == known:  # nothing scores higher, and it is the first
+            return Match(1.0, self._ids[row]) if self.threshold < 1.0 else None
+        need = self._need(len(tokens))
+        if not len(need.reach):
+            return None
+        bag = Bag(np.array(known, np.int64), len(tokens))
+        rows = self._pool.candidates(bag, need)
+        return self._closest(known, bag, rows) if len(rows) else None
 
-    def _candidates(self, keys: frozenset[Key]) -> list[int]:
-        """Positions, oldest first, of every text that could pass the threshold.
+    def _closest(self, known: list[int], bag: Bag, rows: Array) -> Match | None:
+        """The best of the rows, compared in sequence; one by one in an order in which most need not be looked at."""
+        most = [1.0] * len(rows)
+        if len(rows) > FEW:
+            rows = np.unique(rows)
+            shared = self._pool.shared(bag, rows)
+            rows, shared = rows[shared > 0], shared[shared > 0]
+            highest = f_measures(shared, bag.length, self._pool.lengths(rows))
+            order = np.argsort(-highest, kind="stable")
+            rows, most = rows[order], highest[order].tolist()
+        best, bar = -1, self.threshold
+        for row, bound in zip(rows.tolist(), most, strict=True):
+            if bound < bar or (bound == bar and best < 0):
+                break
+            other = self._pool.tokens(row)
+            score = f_measure(LCSseq.similarity(known, other), bag.length, len(other))
+            if score > bar or (score == bar and row < best):  # of equals the first added
+                best, bar = row, score
+        return Match(bar, self._ids[best]) if best >= 0 else None
 
-        With c tokens in common F is at most 2c / (m + c), so a hit shares more than t·m / (2 - t) of the m tokens;
-        it cannot miss all of the rarest m - that many + 1.
-        """
-        needed = max(1, floor(self.threshold * len(keys) / (2 - self.threshold) - SLACK) + 1)
-        rarest = sorted((self._holders.get(key, []) for key in keys), key=len)[: len(keys) - needed + 1]
-        found: set[int] = set()
-        return sorted(found.union(*rarest))
-
-
-def _keys(sequence: Sequence[int]) -> Iterator[Key]:
-    seen: Counter[int] = Counter()
-    for number in sequence:
-        yield number, seen[number]
-        seen[number] += 1
+    def _need(self, length: int) -> Needs:
+        if self._pool.longest > self._limit or self._remembered > REMEMBERED:
+            self._limit = max(self._limit, 2 * self._pool.longest)
+            self._needs.clear()
+            self._remembered = 0
+        if length not in self._needs:
+            self._needs[length] = needs(self.threshold, length, self._limit)
+            self._remembered += len(self._needs[length].spare)
+        return self._needs[length]
