@@ -162,6 +162,7 @@ def test_gemini_is_asked_in_its_own_format(script: ScriptedServer, project: Path
             "maxOutputTokens": 30,
             "temperature": 0.5,
             "topP": 0.9,
+            "seed": 7,
             "stopSequences": ["\n"],
             "presencePenalty": 0.1,
             "frequencyPenalty": 0.2,

@@ -139,8 +139,9 @@ def demonstrated(body: Body) -> list[str]:
 
 
 def parameters(body: Body) -> dict[str, Any]:
-    """All of a request but its words."""
-    return {name: value for name, value in body.items() if name not in ("model", "messages", "prompt")}
+    """All of a request but its words and its seed, which it has for the sampler."""
+    assert isinstance(body["seed"], int)
+    return {name: value for name, value in body.items() if name not in ("model", "messages", "prompt", "seed")}
 
 
 def reasons(birth: Birth) -> dict[str, list[str]]:

@@ -106,7 +106,7 @@ def test_magpie_with_a_second_turn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("structured", [True, False], ids=["json", "text"])
 def test_alpaca_with_the_answers_in_the_same_call(tmp_path: Path, structured: bool) -> None:
-    small: dict[str, Any] = {"generate__num": 2, "generate__alpaca__per_call": 2, "generate__temperature": 0.5}
+    small: dict[str, Any] = {"generate__num": 1, "generate__alpaca__per_call": 2, "generate__temperature": 0.5}
     small["generate__seeds"] = seeds_in(tmp_path)
     _, rows = bear("alpaca", tmp_path, **small, teacher__structured=structured)
     for row in rows:
