@@ -20,7 +20,7 @@ from yearling.measure.accepted import accepted_split
 from yearling.recipe import Curate, Eval, Generate, Recipe
 from yearling.record import Message, Origin, Record
 from yearling.run_folder import Run
-from yearling.teachers.ask import answer_request
+from yearling.teachers.ask import exam_request
 from yearling.teachers.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def exam_calls(recipe: Recipe, run: Run, teacher: Teacher) -> list[Call] | None:
     rows += [Record((Message("user", text),), Origin("question", text, 0)) for text in settings.questions]
     turns = [row.messages[:-1] if row.completion else row.messages for row in rows]
     talks = [[{"role": m.role, "content": m.content} for m in talk] for talk in turns]
-    return [teacher.call(answer_request(made, talk, settings.max_tokens), 1) for talk in talks]
+    return [teacher.call(exam_request(made, talk, settings.max_tokens), 1) for talk in talks]
 
 
 def _alike(known: Known | None, made: Generate, settings: Eval) -> list[Unit]:

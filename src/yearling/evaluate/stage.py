@@ -29,7 +29,7 @@ from yearling.record import Message, Origin, Record
 from yearling.run_folder import Run, write_json
 from yearling.students.load import Student, open_student
 from yearling.students.template import Template
-from yearling.teachers.ask import Asker, answer_request
+from yearling.teachers.ask import Asker, exam_request
 from yearling.teachers.teacher import open_teacher
 
 LEAK_LIMIT = 0.05
@@ -204,9 +204,7 @@ def _teacher_line(recipe: Recipe, run: Run, paper: _Paper, tick: Tick) -> tuple[
 def _ask_teacher(
     asker: Asker, settings: Generate, paper: _Paper, limit: int, tick: Tick
 ) -> tuple[list[Attempt], float | None]:
-    # another sample and seed: not the draw that became the reference
-    requests = [{**answer_request(settings, _asked(r), limit), "seed": settings.seed + 1} for r in paper.everything]
-    calls = [asker.teacher.call(request, 1) for request in requests]
+    calls = [asker.teacher.call(exam_request(settings, _asked(r), limit), 1) for r in paper.everything]
     replies = asker.ask(calls, lambda reply: tick(0))
     attempts = [Attempt(r.text.strip(), r.finish == "stop", r.completion_tokens) for r in replies]
     costs = [r.cost_usd for r in replies]

@@ -37,7 +37,7 @@ Seen = Callable[[Reply], None]
 
 
 def answer_request(settings: Generate, messages: Sequence[dict[str, str]], max_tokens: int) -> dict[str, Any]:
-    """The request by which the teacher answers a conversation, for a training row and for the exam alike."""
+    """The request by which the teacher answers a conversation."""
     own, turns = settings.answer.system, list(messages)
     if own and turns and turns[0]["role"] == "system":
         turns[0] = {"role": "system", "content": f"{turns[0]['content']}\n\n{own}"}
@@ -49,6 +49,11 @@ def answer_request(settings: Generate, messages: Sequence[dict[str, str]], max_t
         "temperature": settings.answer.temperature,
         "seed": settings.seed,
     }
+
+
+def exam_request(settings: Generate, messages: Sequence[dict[str, str]], max_tokens: int) -> dict[str, Any]:
+    """The same for the exam: another seed, so not the draw that became the reference."""
+    return {**answer_request(settings, messages, max_tokens), "seed": settings.seed + 1}
 
 
 def without_thoughts(text: str) -> str:
