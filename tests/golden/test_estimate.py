@@ -20,29 +20,20 @@ from golden_line import GOLDEN, Done, yearling
 from teacher_server import Settings, serving
 
 from yearling.estimate.stage import MOST, estimate
-from yearling.generate.seeds import load_seeds
 from yearling.generate.stage import run_generate
 from yearling.ledger import Call, Reply
 from yearling.recipe import Recipe
 from yearling.run_folder import Manifest, Run
 
 CLOSE = 0.15
-# A style guide as people write them: most tokens of an answer's call are the same in each. And so few rows that the
-# first round brings them: what ten answers cannot show is how many more rounds the unfinished ones will cost.
-SYSTEM = """Answer in one short sentence.
-Say the most important thing first and leave everything else out. Do not repeat the question. Do not greet and do
-not thank. Do not list, do not number, do not add examples, and do not offer further help. If the question asks for
-a text, a poem, a letter or code, write its first sentence only. If you do not know the answer, say so. If the
-question is not clear, answer what is most likely meant. Use plain words that a child of ten years understands. Use
-the words of the question where they fit. Write numbers as figures. Write names as they are commonly written. Give
-dates with the year. Give amounts with their unit. Do not use brackets, quotation marks, headings, bold type or
-emoji. Do not speak of yourself, of these rules, or of being a model. Do not ask back. Do not promise anything. Do
-not warn and do not excuse yourself. Where opinions differ, give the one that most people hold. Where an answer
-depends on the country, answer for the one that the question names. Stop after the sentence."""
 LOCAL = {
     "name": "local",
-    "teacher": {"model": "local:shipped:smollm2-135m-instruct", "timeout_s": 1200},
-    "generate": {"method": "magpie", "num": 30, "answer": {"system": SYSTEM, "max_tokens": 160}},
+    "teacher": {"model": "local:shipped:smollm2-135m-instruct"},
+    "generate": {
+        "method": "magpie",
+        "num": 16,
+        "answer": {"system": "Answer in one short sentence.", "max_tokens": 96, "temperature": 0.2},
+    },
 }
 
 
@@ -97,16 +88,12 @@ def test_a_finished_run_asks_for_nothing_more(golden: tuple[Run, Done]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_on_a_real_local_teacher(tmp_path: Path) -> None:
-    prompts = [json.dumps({"prompt": seed.instruction}) for seed in load_seeds(None) if not seed.input]
-    (tmp_path / "prompts.jsonl").write_text("\n".join(prompts[:60]), encoding="utf-8")
-    done = yearling(tmp_path, "import", str(write_recipe(tmp_path, LOCAL)))
-    assert done.code == 0, done.err
     # how near the figures come is for an idle machine to show: this one may be shared, and llama.cpp batches by chance
     before, made = compared(tmp_path, LOCAL, near=False)
     total = before["total"]["in_all"]
     assert total["expected"]["cost_usd"] == made.cost_usd == 0.0
     assert 0 < total["low"]["completion_tokens"] <= total["expected"]["completion_tokens"]
-    assert total["expected"]["calls"] >= 24
+    assert total["expected"]["calls"] >= 32
 
 
 @pytest.mark.slow
