@@ -1,4 +1,4 @@
-"""Estimate against actual: a real local teacher and the test server, asked 20 calls at most, then run.
+"""Estimate against actual: the test server, asked 20 calls at most, then run.
 
 Tokens and dollars within 15 %, time between low and high, and no call sent twice, by the ledger and by the server's own
 bill. How often low and high hold the truth is measured over many plans of a teacher whose answers often fail.
@@ -26,15 +26,6 @@ from yearling.recipe import Recipe
 from yearling.run_folder import Manifest, Run
 
 CLOSE = 0.15
-LOCAL = {
-    "name": "local",
-    "teacher": {"model": "local:shipped:smollm2-135m-instruct"},
-    "generate": {
-        "method": "magpie",
-        "num": 16,
-        "answer": {"system": "Answer in one short sentence.", "max_tokens": 96, "temperature": 0.2},
-    },
-}
 
 
 def told(done: Done) -> dict[str, Any]:
@@ -49,11 +40,8 @@ def write_recipe(project: Path, recipe: dict[str, Any]) -> Path:
     return path
 
 
-def compared(project: Path, recipe: dict[str, Any], near: bool = True) -> tuple[dict[str, Any], Manifest]:
-    """The estimate, and the manifest of the run that came after it; what both must keep is checked.
-
-    `near` holds the figures themselves to their promise too.
-    """
+def compared(project: Path, recipe: dict[str, Any]) -> tuple[dict[str, Any], Manifest]:
+    """The estimate, and the manifest of the run that came after it; what both must keep is checked."""
     path = write_recipe(project, recipe)
     before = told(yearling(project, "estimate", str(path), "--json", timeout=1200))
     done = yearling(project, "generate", str(path), timeout=1200)
@@ -66,8 +54,6 @@ def compared(project: Path, recipe: dict[str, Any], near: bool = True) -> tuple[
     assert sent == different == made.counts["calls"], "no call is sent twice, and the run made those of the pilot"
     assert made.counts["calls"] - made.counts["sent"] == before["pilot"]["calls"] <= MOST
     in_all, to_come = before["total"]["in_all"]["expected"], before["total"]["to_come"]
-    if not near:
-        return before, made
     assert in_all["prompt_tokens"] + in_all["completion_tokens"] == pytest.approx(tokens, rel=CLOSE)
     assert to_come["low"]["seconds"] <= made.seconds <= to_come["high"]["seconds"], before
     return before, made
@@ -83,17 +69,6 @@ def test_a_finished_run_asks_for_nothing_more(golden: tuple[Run, Done]) -> None:
     assert {stage["stage"]: stage["answered"]["calls"] for stage in after["stages"]} == asked
     assert asked["generate"] and asked["eval"]
     assert not any(after["total"]["to_come"]["high"].values())
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1500)
-def test_on_a_real_local_teacher(tmp_path: Path) -> None:
-    # how near the figures come is for an idle machine to show: this one may be shared, and llama.cpp batches by chance
-    before, made = compared(tmp_path, LOCAL, near=False)
-    total = before["total"]["in_all"]
-    assert total["expected"]["cost_usd"] == made.cost_usd == 0.0
-    assert 0 < total["low"]["completion_tokens"] <= total["expected"]["completion_tokens"]
-    assert total["expected"]["calls"] >= 32
 
 
 @pytest.mark.slow
