@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from yearling.generate.seeds import Seed, load_seeds
 from yearling.generate.variety import Traits
 from yearling.ledger import Reply
 from yearling.recipe import Generate
+from yearling.record import Message
 from yearling.students.template import Template
 
 
@@ -54,6 +56,7 @@ def test_the_form_that_the_prompt_shows_is_read(output: bool) -> None:
         ("Instruction: Name\n a tree.", [("Name a tree.", "")]),
         ("1. Instruction: A b.\nInput: none\n2. Instruction: D e.\nInput: N/A", [("A b.", ""), ("D e.", "")]),
         ("4. Instruction:\nInput: none", []),
+        ("Task 4\nInstructions: Name a tree.\nInput: none", [("Name a tree.", "")]),
         ("1. Instruction: A b.\nInput: <noinput>", [("A b.", "")]),
         ("1. Instruction: ¿Qué es?\nInput: -5 + 3", [("¿Qué es?", "-5 + 3")]),
         ('1. Instruction: "Be" or "is"?\nInput: "Be" it', [('"Be" or "is"?', '"Be" it')]),
@@ -73,6 +76,16 @@ def test_a_reply_is_read(text: str, expected: list[tuple[str, str]]) -> None:
 def test_an_answer_that_comes_along_is_read(name: str) -> None:
     text = f"4) Instruction: Sum up.\nInput: A letter.\n{name}: Yes.\nIndeed.\n5) Instruction: Name a tree."
     assert alpaca.parse(text) == [("Sum up.", "A letter.", "Yes.\nIndeed."), ("Name a tree.", "", "")]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_drawn_system_turn_stays_with_the_row(together: bool) -> None:
+    heard, hear = hearing("1. Instruction: Name a tree.\nInput: none\nOutput: The oak.")
+    birth = birth_of(hear, Generate.model_validate({"alpaca": {"together": together}}), False, load_seeds(None))
+    birth.lists = replace(birth.lists, systems=("You answer in rhyme.",))
+    [draft] = alpaca.drafts(birth, range(1))
+    assert draft.before == (Message("system", "You answer in rhyme."),)
+    assert ("You answer in rhyme." in asked(heard[0])) == together, "whoever answers is told of it"
 
 
 CUT_JSON = '{"tasks": [{"instruction": "Name a tree.", "input": "none"}, {"instruction": "Name a ri'

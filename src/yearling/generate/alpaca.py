@@ -17,12 +17,13 @@ from yearling.generate.draft import Draft, dice
 from yearling.generate.seeds import Seed
 from yearling.generate.variety import Traits
 from yearling.ledger import Reply
+from yearling.record import Message
 
 _NO_INPUT = {"", "none", "n/a", "na", "no input", "<noinput>", "noinput", "-", "(none)", "empty"}
 _MARKUP = r"[*#_ \t]*"
 _HEAD = re.compile(rf"^{_MARKUP}(?:task[ \t]*)?\d{{1,3}}[ \t]*[.):]{_MARKUP}", re.I | re.M)
 _NUMBER = rf"(?:(?:task[ \t]*)?\d{{1,3}}[ \t]*[.):]?)?{_MARKUP}\n?{_MARKUP}"
-_TASK = re.compile(rf"^{_MARKUP}{_NUMBER}instruction{_MARKUP}:{_MARKUP}", re.I | re.M)
+_TASK = re.compile(rf"^{_MARKUP}{_NUMBER}instructions?{_MARKUP}:{_MARKUP}", re.I | re.M)
 _FIELD = re.compile(rf"^{_MARKUP}(input|output|answer){_MARKUP}:{_MARKUP}", re.I | re.M)
 TOKENS_A_TASK = 120  # of an instruction with its input; the source's 3,072 tokens for 16 tasks hold the answers too
 TOKENS_AN_OUTPUT = 150
@@ -68,7 +69,7 @@ def _drafts(
             continue
         draft = Draft(
             instruction, given, f"{calls[-1]}/{n}", calls, shown=ids, traits=traits, cost_usd=cost,
-            output=output if together else None,
+            output=output if together else None, before=(Message("system", traits.system),) if traits.system else (),
         )  # fmt: skip
         found.append(draft)
     return found
@@ -97,7 +98,7 @@ def _request(birth: Birth, shown: Sequence[Seed], traits: Traits, call: int) -> 
         count=made.per_call,
         demonstrations=demonstrations,
         form=form,
-        output="The output is the task done, in at most 100 words." if made.together else "Do not answer the tasks.",
+        output=_answering(birth, traits) if made.together else "Do not answer the tasks.",
         language=birth.language,
         traits=f"\n- All of them are {traits.text}." if traits.text else "",
     )
@@ -107,6 +108,12 @@ def _request(birth: Birth, shown: Sequence[Seed], traits: Traits, call: int) -> 
         "temperature": birth.settings.temperature,
         "seed": birth.sampler_seed(call),
     }
+
+
+def _answering(birth: Birth, traits: Traits) -> str:
+    """What a teacher that answers in the same reply is told of its answers."""
+    style = " ".join(part for part in (traits.system, birth.settings.answer.system) if part)
+    return f"The output is the task done. {style or 'It has at most 100 words.'}"
 
 
 def _shown(number: int, seed: Seed, output: bool) -> str:
