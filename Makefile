@@ -37,8 +37,9 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-docs: setup ## write docs/cli.md and docs/knobs.md anew
+docs: setup ## write docs/cli.md, docs/knobs.md and the scores in docs/judges.md anew
 	$(BIN)/python -m tools.docs
+	cd tests && ../$(BIN)/python -m planted.score
 
 lock: ## pin everything anew (needs uv)
 	$(UV) lock --upgrade

@@ -13,13 +13,13 @@ from typing import Any, cast
 from yearling.generate.birth import Birth
 from yearling.generate.seeds import Seed
 from yearling.generate.variety import Lists
-from yearling.generate.words import Words
 from yearling.ledger import Call, Ledger, Quote, Reply
 from yearling.measure.novelty import NoveltyIndex
 from yearling.recipe import Generate, Recipe
 from yearling.students.template import Template
 from yearling.teachers.ask import Asker, Seen
 from yearling.teachers.teacher import Teacher
+from yearling.teachers.words import Words
 
 CHAT = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
 Say = Callable[[Call], Awaitable[Reply]]

@@ -18,12 +18,12 @@ from yearling.errors import UserError
 from yearling.generate import documents
 from yearling.generate.passages import Passage, read_passages
 from yearling.generate.stage import digest_inputs, run_generate
-from yearling.generate.words import Words
 from yearling.measure.accepted import split_records
 from yearling.recipe import Curate, Recipe
 from yearling.record import Record, read_records, read_table
 from yearling.run_folder import Run
 from yearling.teachers import ask
+from yearling.teachers.words import Words
 
 if TYPE_CHECKING:
     from openai_server import OpenAIServer

@@ -19,7 +19,7 @@ from openai_server import asked, digest
 
 from yearling.generate import evolve
 from yearling.generate.stage import digest_inputs, run_generate
-from yearling.measure.accepted import roots, split_records
+from yearling.measure.accepted import kin_of, roots, split_records
 from yearling.measure.text import fold
 from yearling.recipe import Curate, Recipe
 from yearling.record import Message, Origin, Record, read_records, read_table, record_id, write_records
@@ -416,7 +416,7 @@ def test_a_family_stays_on_one_side_of_the_split(server: OpenAIServer, project: 
         for n, record in enumerate(family):
             nearest_first = (*reversed(ids[:n]), root)
             assert record.origin.parents == (() if keep_start and n == 0 else nearest_first)
-        assert {roots(records)[i] for i in ids} == {root}
+        assert {roots(kin_of(records))[i] for i in ids} == {root}
 
 
 def test_a_family_holds_together_where_its_start_failed_or_was_imported(server: OpenAIServer, project: Path) -> None:
@@ -429,7 +429,7 @@ def test_a_family_holds_together_where_its_start_failed_or_was_imported(server: 
         for n, text in enumerate(TEXTS)
     ]
     for known in ([], imported):
-        found = roots([*records, *known])
+        found = roots(kin_of([*records, *known]))
         for source, family in families(records).items():
             text = TEXTS[int(source[1:])]
             mates = [*family, *(r for r in known if r.prompt == text)]

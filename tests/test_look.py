@@ -24,7 +24,7 @@ from yearling.look import (
     status,
     status_view,
 )
-from yearling.measure.accepted import roots, split_of
+from yearling.measure.accepted import kin_of, roots, split_of
 from yearling.recipe import Curate
 from yearling.record import (
     Message,
@@ -317,7 +317,7 @@ def test_why_a_record_was_not_trained_on(run: Run) -> None:
 def test_the_split_is_the_stages_own(run: Run) -> None:
     records = born(run)
     judge(run, records, test=0.5)
-    known = roots(records)
+    known = roots(kin_of(records))
     for record in records:
         assert trace(run, record.id)["split"] == split_of(record, Curate(test=0.5), known)
 

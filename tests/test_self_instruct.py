@@ -20,7 +20,7 @@ from yearling.generate.instances import Instance, parse_labels, sift
 from yearling.generate.seeds import load_seeds
 from yearling.generate.self_instruct import fault, parse
 from yearling.generate.stage import digest_inputs, give_answers, open_birth, run_generate, write_drafts
-from yearling.measure.accepted import roots
+from yearling.measure.accepted import kin_of, roots
 from yearling.recipe import Recipe
 from yearling.record import Record, read_records
 from yearling.run_folder import Run
@@ -773,7 +773,7 @@ def test_a_row_names_all_that_made_it(server: OpenAIServer, project: Path) -> No
         assert origin.key.startswith(f"{origin.calls[0]}/") and origin.method == "self-instruct"
         assert origin.parents == (origin.key.rpartition("/")[0],)
         assert len(origin.source.split(", ")) == 8 and origin.prompt_digest
-    families = roots(records)
+    families = roots(kin_of(records))
     assert len(set(families.values())) == 14, "the instances of an instruction stand on one side of the split"
     paid = sum(record.origin.cost_usd or 0.0 for record in records)
     assert paid == pytest.approx(server.cost(PRICE["input"], PRICE["output"]))

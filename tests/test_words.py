@@ -14,11 +14,11 @@ from openai_server import asked
 
 from yearling.errors import UserError
 from yearling.generate.stage import digest_inputs, run_generate
-from yearling.generate.words import Words, language_name
 from yearling.pipeline import STAGES
 from yearling.recipe import Recipe
 from yearling.record import digest, read_records
 from yearling.run_folder import Run, stage_key
+from yearling.teachers.words import Words, language_name
 
 if TYPE_CHECKING:
     from openai_server import OpenAIServer

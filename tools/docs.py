@@ -13,7 +13,21 @@ from typing import Any
 from yearling.recipe import Recipe
 
 DOCS = Path(__file__).parents[1] / "docs"
-VERBS = ["demo", "init", "run", "estimate", "generate", "import", "curate", "train", "export", "eval", "chat", "serve"]
+VERBS = [
+    "demo",
+    "init",
+    "run",
+    "estimate",
+    "generate",
+    "import",
+    "curate",
+    "audit",
+    "train",
+    "export",
+    "eval",
+    "chat",
+    "serve",
+]
 VERBS += ["status", "trace", "doctor", "runs/list", "runs/compare", "runs/delete"]
 
 

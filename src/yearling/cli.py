@@ -13,16 +13,14 @@ import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import Annotated, Optional
 
 import typer
 
+from yearling import cli_curate
 from yearling.errors import Interrupted, UserError
-
-if TYPE_CHECKING:
-    from yearling.recipe import Recipe
+from yearling.terminal import read_recipe, show
 
 app = typer.Typer(
     help="Raise a small language model of your own from a bigger one, on your own machine.",
@@ -40,12 +38,12 @@ RecipePath = Annotated[Path, typer.Argument(help="recipe file", show_default=Tru
 RunName = Annotated[Optional[str], typer.Argument(help="run name; the newest without one")]  # noqa: UP045 - typer reads it
 ModelName = Annotated[Optional[str], typer.Argument(help="run name or .gguf file; the newest run without one")]  # noqa: UP045
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
-Written = Literal["alpaca", "sharegpt", "messages", "prompt-completion", "csv", "parquet"]
 _project, _debug = Path(), False
 
 
 @app.callback()
 def options(
+    context: typer.Context,
     project: Annotated[Path, typer.Option(help="project folder: holds runs/ and the ledger")] = Path(),
     debug: Annotated[bool, typer.Option(help="show the traceback of an error")] = False,
     version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
@@ -53,6 +51,7 @@ def options(
     """Options that stand before the verb."""
     global _project, _debug
     _project, _debug = project, debug
+    context.obj = project
     if version:
         import importlib.metadata
 
@@ -60,27 +59,12 @@ def options(
         raise typer.Exit
 
 
-def _recipe(path: Path, context: typer.Context) -> Recipe:
-    from yearling.recipe_file import load_recipe, parse_overrides
-
-    return load_recipe(path, parse_overrides(context.args))
-
-
 def _run(path: Path, context: typer.Context, names: list[str] | None = None) -> None:
     from yearling.look import status, status_view
     from yearling.pipeline import run_stages
 
-    run = run_stages(_recipe(path, context), _project, names)
-    _show(status(run), status_view, False)
-
-
-def _show(data: Any, view: Callable[..., Any], as_json: bool) -> None:
-    from yearling.progress import console
-
-    if as_json:
-        print(json.dumps(data, indent=1, ensure_ascii=False, default=str))
-    else:
-        console(stderr=False).print(view(data))
+    run = run_stages(read_recipe(path, context.args), _project, names)
+    show(status(run), status_view, False)
 
 
 @app.command()
@@ -133,7 +117,7 @@ def estimate(
     """
     from yearling.estimate import stage, view
 
-    _show(stage.estimate(_recipe(recipe, context), _project, 0 if no_pilot else pilot), view.view, as_json)
+    show(stage.estimate(read_recipe(recipe, context.args), _project, 0 if no_pilot else pilot), view.view, as_json)
 
 
 @app.command(context_settings=KNOBS)
@@ -154,37 +138,8 @@ def import_(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) ->
     _run(recipe, context, ["import"])
 
 
-@app.command(context_settings=KNOBS)
-def curate(
-    context: typer.Context,
-    recipe: RecipePath = Path("recipe.yaml"),
-    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="write accepted records (or page) here")] = None,  # noqa: UP045
-    format: Annotated[Written, typer.Option(help="format of what is written")] = "messages",
-    describe: Annotated[bool, typer.Option("--describe", help="judge nothing, show what a run or file holds")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Judge every record; every verdict has a reason.
-
-    With --describe: verbs and nouns, lengths and kinds of work of a run (the newest, unless named) or a data file.
-
-    Example: yearling curate recipe.yaml -o accepted.jsonl --format sharegpt, or yearling curate --describe alpaca.json
-    """
-    if describe:
-        from yearling.curate import describe_stage
-        from yearling.recipe import Source
-        from yearling.sources.read import read_source
-
-        named = [] if str(context.get_parameter_source("recipe")).endswith("DEFAULT") else [str(recipe)]
-        reader = lambda path: read_source(Source(path=path), 0)  # noqa: E731 - a stage reads no data files itself
-        shown = describe_stage.describe_to(_project, [*named, *context.args], out, reader)
-        return _show(shown.plain() if as_json else shown, describe_stage.tables, as_json)
-    if as_json:
-        raise UserError("--json goes with --describe. `yearling status --json` shows what curate did.")
-    _run(recipe, context, ["curate"])
-    if out:
-        from yearling.pipeline import write_accepted
-
-        write_accepted(_recipe(recipe, context), _project, out, format)
+app.command(context_settings=KNOBS)(cli_curate.curate)
+app.command()(cli_curate.audit)
 
 
 @app.command(context_settings=KNOBS)
@@ -194,6 +149,30 @@ def train(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> N
     Example: yearling train recipe.yaml --train.epochs 3
     """
     _run(recipe, context, ["train"])
+
+
+@app.command(context_settings=KNOBS)
+def masks(
+    context: typer.Context,
+    recipe: RecipePath = Path("recipe.yaml"),
+    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="write the page here")] = None,  # noqa: UP045
+    as_json: AsJson = False,
+) -> None:
+    """Show which tokens carry loss, and prove it for every row; trains nothing.
+
+    Example: yearling masks recipe.yaml -o masks.html
+    """
+    from yearling import masks
+    from yearling.progress import say
+    from yearling.run_folder import Run, write_text
+
+    asked = read_recipe(recipe, context.args)
+    found = masks.masks(asked, Run(_project, asked.name))
+    if out:
+        write_text(out, masks.render_html(found))
+        say(f"masks: the page is in {out}")
+    show(found, masks.view, as_json)
+    masks.hold(found)
 
 
 @app.command(context_settings=KNOBS)
@@ -251,7 +230,7 @@ def status(run: RunName = None, as_json: AsJson = False) -> None:
     from yearling import look
     from yearling.run_folder import open_run
 
-    _show(look.status(open_run(_project, run)), look.status_view, as_json)
+    show(look.status(open_run(_project, run)), look.status_view, as_json)
 
 
 @app.command()
@@ -267,7 +246,7 @@ def trace(
     from yearling.run_folder import open_run
     from yearling.trace import trace, trace_view
 
-    _show(trace(open_run(_project, run), record), trace_view, as_json)
+    show(trace(open_run(_project, run), record), trace_view, as_json)
 
 
 @app.command()
@@ -288,7 +267,7 @@ def doctor(
     if as_json:
         print(json.dumps([asdict(check) for check in checks], indent=1))
     else:
-        _show(checks, doctor.view, False)
+        show(checks, doctor.view, False)
     if doctor.failed(checks):
         raise typer.Exit(UserError.exit_code)
 
@@ -301,7 +280,7 @@ def runs_list(as_json: AsJson = False) -> None:
     """
     from yearling import look
 
-    _show(look.runs(_project), look.runs_view, as_json)
+    show(look.runs(_project), look.runs_view, as_json)
 
 
 @runs_app.command("compare")
@@ -314,7 +293,7 @@ def runs_compare(first: str, second: str, as_json: AsJson = False) -> None:
     from yearling.run_folder import open_run
 
     rows = look.compare(open_run(_project, first), open_run(_project, second))
-    _show(rows, lambda data: look.compare_view(data, first, second), as_json)
+    show(rows, lambda data: look.compare_view(data, first, second), as_json)
 
 
 @runs_app.command("delete")

@@ -22,7 +22,7 @@ from yearling.run_folder import Manifest, Run, list_runs, read_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-STAGES = ("generate", "import", "curate", "train", "export", "eval")
+STAGES = ("import", "generate", "curate", "train", "export", "eval")
 SECTIONS = {*STAGES, "teacher", "student", "budget", "name", "language", "run_on"}
 ABSENT = "not there"
 TAIL = 1 << 20  # bytes of the event log that are read: hours of progress, and quick on a log of weeks

@@ -95,14 +95,36 @@ def _import_inputs(recipe: Recipe, run: Run) -> dict[str, str]:
 
 def _curate(recipe: Recipe, run: Run) -> tuple[Counts, Facts, Facts]:
     from yearling.curate.stage import run_curate
+    from yearling.recipe import Source
+    from yearling.sources.read import read_source
 
-    return run_curate(recipe, run), {}, {}
+    assert recipe.curate is not None
+    questions = [
+        (record.origin.source, record.prompt)
+        for path in recipe.curate.decontaminate
+        for record in read_source(Source(path=path, answer=True), 0)[0]
+    ]
+    return run_curate(recipe, run, questions), {}, {}
+
+
+def _curate_settings(recipe: Recipe) -> Facts:
+    marks = recipe.curate is not None and recipe.curate.judge is not None
+    return {
+        "curate": _dump(recipe.curate),
+        "language": recipe.language,
+        "exam": list(recipe.eval.questions if recipe.eval else ()),
+        "teacher": _teacher(recipe) if marks else None,
+    }
 
 
 def _curate_inputs(recipe: Recipe, run: Run) -> dict[str, str]:
-    from yearling.measure.accepted import born
+    from yearling.curate.corpus import open_corpus
+    from yearling.measure.accepted import kept
+    from yearling.record import file_digest
 
-    return {"records": digest([[record.id, record.origin.sequence] for record in born(run)])}
+    files = recipe.curate.decontaminate if recipe.curate else ()
+    inputs = {"records": open_corpus(run).digest, **{str(path): file_digest(path) for path in files}}
+    return inputs | ({"kept": digest(sorted(kept(run)))} if kept(run) else {})
 
 
 def _train(recipe: Recipe, run: Run) -> tuple[Counts, Facts, Facts]:
@@ -159,9 +181,9 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "curate",
-        1,
+        2,
         lambda r: r.curate is not None,
-        lambda r: {"curate": _dump(r.curate)},
+        _curate_settings,
         _curate_inputs,
         _curate,
         evidence=("verdicts",),

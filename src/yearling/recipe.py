@@ -172,7 +172,9 @@ class Generate(Section):
 class Source(Section):
     """One data set to import."""
 
-    path: Path = Field(description="a file, a folder of files of one format, or a run folder (its accepted records)")
+    path: Path = Field(
+        description="a file, a folder of files of one format, hf:org/name, or a run folder (its accepted records)"
+    )
     format: Literal[
         "auto",
         "alpaca",
@@ -201,16 +203,57 @@ class Length(Section):
     max_completion: int = Field(800, ge=1, description="most words of a completion")
 
 
+class Near(Section):
+    """The judge of near duplicates."""
+
+    above: Share | None = Field(
+        0.6, description="reject what shares this much (Jaccard, word pairs) with an earlier row; null switches off"
+    )
+    on: Literal["both", "prompt", "answer"] = Field("both", description="what must be alike")
+
+
+class Semantic(Section):
+    """The judge of paraphrases: alike in meaning, not in words."""
+
+    above: Share | None = Field(None, description="reject above this cosine to an earlier row; null switches off")
+    model: str = Field(
+        "static", description="static and multilingual need no network, any other is a sentence-transformers model"
+    )
+
+
+class Scoring(Section):
+    """The teacher's marks for the rows that passed all other judges."""
+
+    min_score: int = Field(4, ge=1, le=5, description="lowest mark that passes, of 5")
+    rubric: Path | None = Field(None, description="a prompt file of your own, in place of the shipped rubric")
+
+
+JudgeName = Literal[
+    "shape", "length", "refusal", "language", "reach", "personal", "toxic", "exact", "contamination", "contradiction"
+]
+
+
 class Curate(Section):
     """Judgement: each judge leaves a verdict on each record, nothing is deleted."""
 
+    off: tuple[JudgeName, ...] = Field((), description="judges that keep silent, as [refusal, toxic]")
     length: Length = Field(default_factory=lambda: Length(), description="limits of the length judge")
-    shape: bool = Field(True, description="reject empty, unfinished, echoing and malformed rows")
-    refusal: bool = Field(True, description="reject refusals and assistant boilerplate")
-    exact: bool = Field(True, description="keep the first of exact duplicates")
+    language: Literal["same", "recipe"] = Field(
+        "same", description="same: answers in the prompt's language; recipe: and both in the recipe's"
+    )
+    personal: Literal["fail", "mask"] = Field(
+        "fail", description="rows with personal data or secrets fail, or stay with those masked"
+    )
+    near: Near = Field(default_factory=lambda: Near(), description="near duplicates")
+    semantic: Semantic = Field(default_factory=lambda: Semantic(), description="paraphrases")
     novelty: Share | None = Field(
         0.7, description="reject above this ROUGE-L F to an earlier prompt; null switches off"
     )
+    decontaminate: tuple[Path, ...] = Field(
+        (), description="files with test questions; what holds one fails (the test split's always count)"
+    )
+    judge: Scoring | None = Field(None, description="let the teacher mark what is left, as {min_score: 4}")
+    select: int | None = Field(None, ge=1, description="of what is left keep this many rows that cover the most")
     test: Share = Field(0.1, description="share of prompts held out for eval, chosen by hash")
 
 
@@ -220,7 +263,7 @@ class Student(Section):
     base: str = Field(description="hub name, folder, file.gguf, or shipped:name")
     template: str | None = Field(None, description="a shipped template (plain, alpaca, chatml) or a .jinja file")
     max_seq_length: int | Literal["auto"] = Field(
-        "auto", description="auto holds the longest row; cut rows are refused"
+        "auto", description="auto holds the longest row; of a number, longer rows are left out, up to 1 % of all"
     )
 
 
@@ -282,4 +325,13 @@ class Recipe(Section):
     train: Train | None = None
     export: Export | None = None
     eval: Eval | None = None
-    run_on: Literal["local"] = Field("local", description="where the stages run")
+    run_on: str = Field(
+        "local",
+        pattern=r"^(local|ray(:[A-Za-z0-9_.-]+:[0-9]+)?)$",
+        description="where curate runs: local, ray (the cluster of this machine), or ray:host:port",
+    )
+
+    @property
+    def ray_address(self) -> str | None:
+        """The Ray cluster that curate runs on, "auto" for the one of this machine; None where it runs here."""
+        return None if self.run_on == "local" else self.run_on.removeprefix("ray").removeprefix(":") or "auto"

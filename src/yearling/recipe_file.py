@@ -66,9 +66,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
     if not isinstance(data, dict):
         found = "empty" if data is None else type(data).__name__
         raise UserError(f"{path}: a recipe is a mapping with a `name:`, this is {found}. `yearling init` writes one.")
-    for key, value in (overrides or {}).items():
-        _override(data, key, value)
-    recipe = check_recipe(data, str(path), lines)
+    recipe = check_recipe(overridden(data, overrides or {}), str(path), lines)
     return _absolute(recipe, path.resolve().parent)
 
 
@@ -113,6 +111,13 @@ def _scalar(text: str) -> Any:
         return text
 
 
+def overridden(data: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of a recipe with dotted keys set in them; raises UserError where a key is no section."""
+    for key, value in overrides.items():
+        _override(data, key, value)
+    return data
+
+
 def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
     for part in parents:
@@ -130,6 +135,8 @@ def _missing(recipe: Recipe) -> list[tuple[str, str]]:
     if recipe.teacher is None:
         if recipe.generate:
             needs.append(("teacher", "generate needs a teacher, for example `teacher: {model: openai:<model>}`"))
+        if recipe.curate and recipe.curate.judge:
+            needs.append(("teacher", "curate.judge needs a teacher that marks the rows; or leave it out"))
         if recipe.eval and recipe.eval.against == "teacher":
             needs.append(("teacher", "eval against the teacher needs one; or set `eval: {against: none}`"))
     for stage in ("train", "export", "eval"):
@@ -170,6 +177,8 @@ def _problem(item: Any) -> tuple[str, str]:
         return key, "is missing."
     if item["type"] == "string_pattern_mismatch" and key == "name":
         return key, f"{item['input']!r} is no name for a folder; use letters, digits, . _ - (at most 64)."
+    if item["type"] == "string_pattern_mismatch" and key == "run_on":
+        return key, f"{item['input']!r} is no place to run on; there are local, ray, and ray:host:port."
     return key, f"{item['msg'][0].lower()}{item['msg'][1:]}; got {item['input']!r}."
 
 
@@ -217,6 +226,8 @@ def _nearest(lines: Mapping[str, int], key: str) -> int | None:
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
     def under(path: Path | None) -> Path | None:
+        if str(path).startswith("hf:"):
+            return path
         try:
             return folder / path.expanduser() if path else None
         except RuntimeError:
@@ -231,6 +242,11 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
         if made.documents:
             update["documents"] = made.documents.model_copy(update={"path": under(made.documents.path)})
         changes["generate"] = made.model_copy(update=update)
+    if judged := recipe.curate:
+        update = {"decontaminate": tuple(under(path) for path in judged.decontaminate)}
+        if judged.judge:
+            update["judge"] = judged.judge.model_copy(update={"rubric": under(judged.judge.rubric)})
+        changes["curate"] = judged.model_copy(update=update)
     if recipe.teacher:
         changes["teacher"] = recipe.teacher.model_copy(update={"template": under(recipe.teacher.template)})
     return recipe.model_copy(update=changes)

@@ -196,14 +196,20 @@ def _record(row: Mapping[str, Any]) -> Record:
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, path: Path) -> None:
-    """Write rows as one Parquet file, by rename, so that a half-written file is never seen."""
+    """Write rows as one Parquet file."""
     import pyarrow as pa
+
+    write_arrow(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), path)
+
+
+def write_arrow(table: pa.Table, path: Path) -> None:
+    """Write a table as one Parquet file, by rename, so that a half-written file is never seen."""
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     try:
-        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -211,18 +217,25 @@ def write_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, path: Path
 
 def read_table(folder: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
     """Rows of all Parquet parts of a folder, in the order of their names."""
+    for part in sorted(folder.glob("*.parquet")):
+        yield from read_columns(part, schema.names, schema).to_pylist()
+
+
+def read_columns(part: Path, names: Sequence[str], schema: pa.Schema | None = None) -> pa.Table:
+    """Some columns of one Parquet part; those of `LATER` are null where it is an older one.
+
+    Raises UserError where it is damaged or lacks a column.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for part in sorted(folder.glob("*.parquet")):
-        try:
-            missing = set(schema.names) - set(pq.read_schema(part).names) - set(LATER)
-            table = pq.read_table(part, schema=schema)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"{part} cannot be read ({error}). Delete it and run the same command again.") from error
+    try:
+        missing = set(names) - set(pq.read_schema(part).names) - set(LATER)
         if missing:
             raise UserError(f"{part} lacks {', '.join(sorted(missing))}. Delete it and run the same command again.")
-        yield from table.to_pylist()
+        return pq.read_table(part, schema=schema) if schema else pq.read_table(part, columns=list(names))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{part} cannot be read ({error}). Delete it and run the same command again.") from error
 
 
 def write_records(records: Sequence[Record], path: Path) -> None:

@@ -73,7 +73,8 @@ def _find(records: Sequence[Record], wanted: str) -> Record:
 def _birth(run: Run, records: Sequence[Record], record: Record) -> dict[str, Any]:
     origin = record.origin
     prompts = {other.id: other.prompt for other in records if other.id in origin.parents}
-    facts = ("method", "key", "sequence", "teacher", "licence", "source", "prompt_digest", "cost_usd")
+    told = ("method", "key", "sequence", "teacher", "licence", "source", "traits", "passage", "prompt_digest")
+    facts = (*told, "cost_usd")
     return {
         **{name: getattr(origin, name) for name in facts},
         "parents": [{"id": parent, "prompt": prompts.get(parent)} for parent in origin.parents],
@@ -117,14 +118,14 @@ def _judged(run: Run, record: Record) -> list[dict[str, Any]]:
 
 def _split(run: Run, records: Sequence[Record], record: Record) -> str | None:
     """The record's side, by the share that curate or, without it, train went by; None before either."""
-    from yearling.measure.accepted import roots, split_of
+    from yearling.measure.accepted import kin_of, roots, split_of
     from yearling.recipe import Curate
 
     manifest = run.manifest("curate")
     if manifest is None:
-        return split_of(record, Curate(), roots(records)) if run.manifest("train") else None
+        return split_of(record, Curate(), roots(kin_of(records))) if run.manifest("train") else None
     share = (manifest.settings.get("curate") or manifest.settings).get("test")
-    return split_of(record, Curate(test=share), roots(records)) if share is not None else None
+    return split_of(record, Curate(test=share), roots(kin_of(records))) if share is not None else None
 
 
 def _trained(run: Run, record: Record, judged: Sequence[Mapping[str, Any]], side: str | None) -> dict[str, str]:
@@ -196,7 +197,8 @@ def trace_view(data: Mapping[str, Any]) -> Tree:
 
 def _birth_lines(born: Mapping[str, Any]) -> list[str]:
     lines = [f"{born['method']}, number {born['sequence']}, licence {born['licence']}, {money(born['cost_usd'])}"]
-    lines += [f"{name}: {born[name]}" for name in ("teacher", "source") if born[name]]
+    lines += [f"{name}: {born[name]}" for name in ("teacher", "source", "traits") if born[name]]
+    lines += [f"passage: {shortened(born['passage'], SHOWN)}"] if born["passage"] else []
     lines += [f"parent {p['id']}: {shortened(p['prompt'] or ABSENT, 80)}" for p in born["parents"]]
     return lines + [_call_line(call) for call in born["calls"]]
 

@@ -1,4 +1,4 @@
-"""Estimate against actual: the test server, asked 20 calls at most, then run.
+"""Estimate against actual: the test server and the real local teacher, asked 20 calls at most, then run.
 
 Tokens and dollars within 15 %, time between low and high, and no call sent twice, by the ledger and by the server's own
 bill. How often low and high hold the truth is measured over many plans of a teacher whose answers often fail.
@@ -20,6 +20,7 @@ from golden_line import GOLDEN, Done, yearling
 from teacher_server import Settings, serving
 
 from yearling.estimate.stage import MOST, estimate
+from yearling.generate.seeds import load_seeds
 from yearling.generate.stage import run_generate
 from yearling.ledger import Call, Reply
 from yearling.recipe import Recipe
@@ -83,6 +84,27 @@ def test_on_the_test_server(tmp_path: Path, method: str) -> None:
     assert before["total"]["in_all"]["expected"]["cost_usd"] == pytest.approx(bill.usd, rel=CLOSE)
     assert made.cost_usd == pytest.approx(bill.usd)
     assert bill.requests == bill.distinct == made.counts["calls"] and not bill.delivered_again
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_on_the_local_teacher(tmp_path: Path) -> None:
+    """Borrowed prompts, answered by the real teacher; half of what it is asked is asked by the pilot."""
+    questions = [seed.instruction for seed in load_seeds(None) if not seed.input][:80]
+    lines = [json.dumps({"prompt": question, "completion": ""}) + "\n" for question in questions]
+    (tmp_path / "prompts.jsonl").write_text("".join(lines), encoding="utf-8")
+    recipe = {
+        "name": "local",
+        "teacher": {"model": "local:shipped:smollm2-135m-instruct"},
+        "import": [{"path": "prompts.jsonl", "answer": True}],
+        "generate": {
+            "method": "answer",
+            "num": 40,
+            "answer": {"system": "Answer in one short sentence.", "max_tokens": 64},
+        },
+    }
+    before, made = compared(tmp_path, recipe)
+    assert before["total"]["in_all"]["expected"]["cost_usd"] == made.cost_usd == 0.0
 
 
 def moody(seed: int) -> FakeTeacher:

@@ -1,118 +1,125 @@
-"""The judges, in one visible tuple, cheap to dear.
+"""The judges, in the order in which they speak: those of single rows first, then those that compare, cheap to dear.
 
-In: records in birth order and the curate section. Out: one verdict a record: pass, fail or skipped, with its reason.
-Pure functions: no judge reads or writes a file, and none knows of another.
+In: rows, or a corpus and which of its records still stand. Out: opinions: pass, fail or skipped, with a reason.
+A row judge is shown every record; a judge that compares is shown those that all before it let stand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from yearling.curate import compare, contamination
+from yearling.curate.corpus import Corpus, Flags, Opinions
+from yearling.curate.language import judge_language
+from yearling.curate.marks import judge_marks, mark_settings
+from yearling.curate.reach import out_of_reach
+from yearling.curate.reading import Say
 from yearling.curate.refusal import refusal_in
+from yearling.curate.rows import PASS, Opinion, Row, failed
 from yearling.curate.shape import broken
-from yearling.measure.novelty import NoveltyIndex
-from yearling.measure.text import fold, word_count
-from yearling.recipe import Curate
-from yearling.record import Record, Verdict
-
-OFF = (None, False)
+from yearling.curate.toxic import toxicity
+from yearling.measure.personal import personal_in
+from yearling.measure.text import word_count
+from yearling.recipe import Curate, Recipe
+from yearling.record import file_digest
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """A name, the function, the knob it obeys, and whether it compares records with earlier ones.
+class RowJudge:
+    """A name, what makes the judge ready, the settings it obeys.
 
-    An ordered judge is shown only records that passed all judges before it. `version` is raised by hand whenever
-    the same records and knob may get another verdict.
+    `version` is raised by hand whenever the same rows and settings may get another verdict.
     """
 
     name: str
-    say: Callable[[Sequence[Record], Curate], list[Verdict]]
-    knob: Callable[[Curate], Any]
-    ordered: bool = False
+    make: Callable[[Recipe], Say]
+    knob: Callable[[Recipe], Any] = lambda recipe: True
     version: int = 1
 
 
-def judge_shape(records: Sequence[Record], settings: Curate) -> list[Verdict]:
-    """Fail what is empty, echoing, malformed, merged, unfinished or looping."""
-    return [_verdict(record, broken(record.prompt, record.completion)) for record in records]
+@dataclass(frozen=True, slots=True)
+class SetJudge:
+    """The same for a judge that compares records, or asks a teacher; `say` is given the standing ones."""
+
+    name: str
+    say: Callable[[Corpus, Flags, Recipe], Opinions]
+    knob: Callable[[Recipe], Any]
+    version: int = 1
 
 
-def judge_length(records: Sequence[Record], settings: Curate) -> list[Verdict]:
+def judge_length(row: Row, settings: Curate) -> Opinion:
     """Fail prompts and completions outside the limits.
 
     Words stand between spaces; two characters of a script without spaces count as one word. The score is the
     completion's words, or the prompt's where that fails.
     """
-    return [_length(record, settings) for record in records]
-
-
-def _length(record: Record, settings: Curate) -> Verdict:
     limits = settings.length
-    sides = (
-        ("prompt", word_count(record.prompt), limits.min_prompt, limits.max_prompt),
-        ("completion", word_count(record.completion), limits.min_completion, limits.max_completion),
-    )
     words = 0
-    for side, words, least, most in sides:
+    for side, text, least, most in (
+        ("prompt", row.prompt, limits.min_prompt, limits.max_prompt),
+        ("completion", row.completion, limits.min_completion, limits.max_completion),
+    ):
+        words = word_count(text)
         if words < least:
-            return Verdict(record.id, "fail", f"the {side} has too few words: {words}, min_{side} is {least}", words)
+            return Opinion("fail", f"the {side} has too few words: {words}, min_{side} is {least}", words)
         if words > most:
-            return Verdict(record.id, "fail", f"the {side} has too many words: {words}, max_{side} is {most}", words)
-    return Verdict(record.id, "pass", score=words)
+            return Opinion("fail", f"the {side} has too many words: {words}, max_{side} is {most}", words)
+    return Opinion("pass", score=words)
 
 
-def judge_refusal(records: Sequence[Record], settings: Curate) -> list[Verdict]:
-    """Fail refusals and assistant boilerplate."""
-    return [_verdict(record, refusal_in(record.prompt, record.completion)) for record in records]
+def judge_personal(row: Row, settings: Curate) -> Opinion:
+    """Fail what holds personal data or secrets, or say what will be masked."""
+    found = sorted({one.kind for one in personal_in(row.turns)})
+    if not found:
+        return PASS
+    return failed(f"holds {', '.join(found)}") if settings.personal == "fail" else Opinion("pass", "is masked")
 
 
-def judge_exact(records: Sequence[Record], settings: Curate) -> list[Verdict]:
-    """Fail a record whose turns, folded, are those of an earlier one; system turns do not count."""
-    first: dict[tuple[tuple[str, str], ...], str] = {}
-    verdicts = []
-    for record in records:
-        turns = tuple((turn.role, fold(turn.content)) for turn in record.messages if turn.role != "system")
-        kept = first.setdefault(turns, record.id)
-        verdicts.append(_verdict(record, None if kept == record.id else f"the same text as {kept}"))
-    return verdicts
+def _plain(say: Callable[[Row], str | None]) -> Callable[[Recipe], Say]:
+    return lambda recipe: lambda row: failed(say(row))
 
 
-def judge_novelty(records: Sequence[Record], settings: Curate) -> list[Verdict]:
-    """Fail a prompt whose ROUGE-L F to an earlier prompt is above the threshold; that F is the score."""
-    if settings.novelty is None:
-        return [Verdict(record.id, "skipped", "switched off") for record in records]
-    index = NoveltyIndex(settings.novelty)
-    verdicts = []
-    for record in records:
-        if record.origin.method == "import":
-            index.add(record.prompt, record.id)
-            verdicts.append(Verdict(record.id, "skipped", "imported rows are not held to the novelty rule"))
-        elif match := index.add_if_novel(record.prompt, record.id):
-            reason = f"ROUGE-L {match.score:.2f} to {match.id}"
-            verdicts.append(Verdict(record.id, "fail", reason, match.score))
-        else:
-            verdicts.append(Verdict(record.id, "pass"))
-    return verdicts
+def _set(recipe: Recipe) -> Curate:
+    assert recipe.curate is not None
+    return recipe.curate
 
 
-def _verdict(record: Record, reason: str | None) -> Verdict:
-    return Verdict(record.id, "fail", reason) if reason else Verdict(record.id, "pass")
+def _language(recipe: Recipe) -> str | None:
+    return recipe.language if _set(recipe).language == "recipe" else None
 
 
-JUDGES: tuple[Judge, ...] = (
-    Judge("shape", judge_shape, lambda settings: settings.shape),
-    Judge("length", judge_length, lambda settings: settings.length.model_dump()),
-    Judge("refusal", judge_refusal, lambda settings: settings.refusal),
-    Judge("exact", judge_exact, lambda settings: settings.exact, ordered=True),
-    Judge("novelty", judge_novelty, lambda settings: settings.novelty, ordered=True),
+ROW_JUDGES: tuple[RowJudge, ...] = (
+    RowJudge("shape", _plain(broken), version=2),
+    RowJudge(
+        "length", lambda r: lambda row: judge_length(row, _set(r)), lambda r: _set(r).length.model_dump(), version=2
+    ),
+    RowJudge("refusal", _plain(refusal_in), version=2),
+    RowJudge("language", lambda r: lambda row: judge_language(row, _language(r)), lambda r: _language(r) or "same"),
+    RowJudge("reach", _plain(out_of_reach)),
+    RowJudge("personal", lambda r: lambda row: judge_personal(row, _set(r)), lambda r: _set(r).personal),
+    RowJudge("toxic", lambda r: toxicity),
 )
+SET_JUDGES: tuple[SetJudge, ...] = (
+    SetJudge("exact", compare.judge_exact, lambda r: True, version=2),
+    SetJudge(
+        "contamination",
+        contamination.judge_contamination,
+        lambda r: [_set(r).test, list(r.eval.questions if r.eval else ()), *map(file_digest, _set(r).decontaminate)],
+    ),
+    SetJudge("contradiction", compare.judge_contradiction, lambda r: True),
+    SetJudge("near", compare.judge_near, lambda r: _set(r).near.model_dump() if _set(r).near.above else None),
+    SetJudge(
+        "semantic", compare.judge_semantic, lambda r: _set(r).semantic.model_dump() if _set(r).semantic.above else None
+    ),
+    SetJudge("novelty", compare.judge_novelty, lambda r: _set(r).novelty, version=2),
+    SetJudge("score", judge_marks, mark_settings),
+    SetJudge("select", compare.judge_select, lambda r: _set(r).select),
+)
+JUDGES: tuple[RowJudge | SetJudge, ...] = (*ROW_JUDGES, *SET_JUDGES)
 
 
-def opinions(judge: Judge, records: Sequence[Record], settings: Curate) -> list[Verdict]:
-    """One verdict a record, "switched off" where the knob says so."""
-    if judge.knob(settings) in OFF:
-        return [Verdict(record.id, "skipped", "switched off") for record in records]
-    return judge.say(records, settings)
+def knob_of(judge: RowJudge | SetJudge, recipe: Recipe) -> Any:
+    """The settings that a judge obeys, None where it is switched off."""
+    return None if judge.name in _set(recipe).off else judge.knob(recipe)

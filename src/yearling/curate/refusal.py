@@ -1,8 +1,9 @@
-"""Refusals and assistant boilerplate in a completion, by the phrases of `phrases.txt`.
+"""Refusals and assistant boilerplate in the answers of a row, by the phrases of `phrases.txt`.
 
-In: a prompt and a completion. Out: the reason against the row in plain words, or None.
-Knows English, German, French, Spanish and Chinese. A row *about* refusals stays: where its prompt holds such a
-phrase or names the topic, and where the phrase stands in quotes.
+In: a row. Out: the reason against it in plain words, or None.
+Knows some thirty languages, most of them by their commonest phrases only. A row *about* refusals stays: where a
+prompt holds such a phrase or names the topic, where it asks for a text in another's voice, and where the phrase
+stands in quotes. Whether a refusal was right is not asked.
 """
 
 from __future__ import annotations
@@ -11,53 +12,129 @@ import re
 import unicodedata
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
+
+from yearling.curate.rows import Row
 
 _APOSTROPHES = str.maketrans("\u2019\u2018\u02bc\u0060\u00b4", "'''''")
-_QUOTED = re.compile(
-    r'"[^"\n]*"|\u201c[^\u201d\n]*\u201d|\u201e[^\u201c\u201d\n]*[\u201c\u201d]|\u00ab[^\u00bb\n]*\u00bb|\u300c[^\u300d\n]*\u300d'
+# Hamza on alif is left out as often as written; vowel signs, tatweel and zero-width marks only get in the way.
+_ALIF = str.maketrans(
+    "\u0623\u0625\u0622\u0671\u200c", "\u0627\u0627\u0627\u0627 ", "\u0640\u200b\u200d\u200e\u200f\ufeff"
 )
-# Before a phrase: the text's beginning, the end of a sentence, or a new line with or without a list mark.
-_SENTENCE = r"(?:^|[.!?\u3002][)\]]?\s*|\n\s*(?:[-*\u2022]|\d+[.)])?\s*)"
+_VOWEL_SIGNS = re.compile("[\u0307\u064b-\u0652\u0670]")
+_QUOTED = re.compile(
+    r'"[^"\n]{0,2000}"|\u201c[^\u201d\n]{0,2000}\u201d|\u201e[^\u201c\u201d\n]{0,2000}[\u201c\u201d]'
+    r"|\u00ab[^\u00bb\n]{0,2000}\u00bb|\u300c[^\u300d\n]{0,2000}\u300d|\u300e[^\u300f\n]{0,2000}\u300f"
+    r"|(?<!\w)'(?:[^'\n]|(?<=\w)'(?=\w)){1,400}'(?!\w)|```.{0,5000}?```|(?:^|\n)>[^\n]*",
+    re.DOTALL,
+)
+# Before a phrase: the beginning of the text, of a sentence, of a clause, or of a line with or without a list mark.
+_OPENING = (
+    r"(?:^|[.!?\u3002\u0964\u061f,;:\u060c\u3001\u2013\u2014(][)\]]?[ \n]?|\n(?:[-*\u2022]|\d{1,3}[.)])? ?| - "
+    r"| (?:that|because|since|and|but|so|dass|weil|denn|aber|und|que|et|mais|car|pero|porque|y|e|ma|mas) )"
+)
+_RUNS = ("  ", "\n ", " \n", "\n\n", "\t", "\r")
+_HEAD = 600
+_BLANKED = str.maketrans(dict.fromkeys(".,;:!?()[]-/'\"", " "))
+_OTHER_LETTERS = re.compile("[\u0370-\u1dff\u3040-\ud7ff\uf900-\ufdff]")
+
+
+class _Phrases(NamedTuple):
+    """What the file says, compiled. `prompt` finds a phrase of the assistant inside a prompt."""
+
+    start: re.Pattern[str]
+    strong: re.Pattern[str]
+    own: re.Pattern[str]
+    anywhere: re.Pattern[str]
+    prompt: re.Pattern[str]
+    topic: re.Pattern[str]
+    piece: re.Pattern[str]
+    scope: re.Pattern[str]
+    hints: frozenset[str]
+    selves: frozenset[str]
 
 
 @cache
-def _sections() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    section: list[str] = []
-    for line in files("yearling.curate").joinpath("phrases.txt").read_text(encoding="utf-8").splitlines():
-        if heading := re.fullmatch(r"\[(\w+)\]", line):
-            section = found.setdefault(heading[1], [])
-        elif line and not line.startswith("#"):
-            section.append(line)
-    return found
-
-
-@cache
-def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """The phrases at a sentence's start, at the text's start, and in a prompt."""
-    lead, sentence, start, about = (_sections()[name] for name in ("lead", "sentence", "start", "about"))
-    before = rf"(?:(?:{'|'.join(lead)})[,.]? ?(?:but |that |aber |mais |pero )?)?"
-    return (
-        re.compile(rf"{_SENTENCE}{before}(?P<phrase>{'|'.join(sentence)})"),
-        re.compile(rf"\s*{before}(?P<phrase>{'|'.join(start)})"),
-        re.compile("|".join([*about, *sentence, *start])),
+def _phrases() -> _Phrases:
+    found = _sections()
+    after = r"[,.!:;]?(?: |(?<=[^\x00-\u02ff]))(?:but |that |aber |mais |pero |ma |mas )?"
+    lead = rf"(?:(?:{'|'.join(found['lead'])}){after}){{0,3}}"
+    preface = rf"(?:(?:{'|'.join(found['preface'])})[^.!?\u3002\n]{{0,90}}?[,.!\u3002;\u060c] ?)?"
+    joined = {name: "|".join(lines) for name, lines in found.items()}
+    return _Phrases(
+        start=re.compile(rf"\W{{0,3}}{preface}{lead}(?P<phrase>{joined['start']})"),
+        strong=re.compile(rf"{_OPENING}{lead}(?P<phrase>{joined['strong']})"),
+        own=re.compile(rf"{_OPENING}{lead}(?P<phrase>{joined['self']})"),
+        anywhere=re.compile(f"(?P<phrase>{joined['anywhere']})"),
+        prompt=re.compile("|".join(joined[name] for name in ("about", "strong", "self"))),
+        topic=re.compile(joined["topic"]),
+        piece=re.compile(joined["piece"]),
+        scope=re.compile(joined["scope"]),
+        hints=frozenset(" ".join(found["hint"]).split()),
+        selves=frozenset(" ".join(found["selves"]).split()),
     )
 
 
-def refusal_in(prompt: str, completion: str) -> str | None:
-    """The reason why the completion refuses or talks about itself, or None."""
-    in_sentence, at_start, about = _patterns()
-    text = _QUOTED.sub('""', _plain(completion))
-    if match := at_start.match(text):
-        kind = "opens with a refusal"
-    elif match := in_sentence.search(text):
-        kind = "speaks as an assistant in place of an answer"
+def _sections() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    section: list[str] = []
+    names: dict[str, str] = {}
+    source = files("yearling.curate").joinpath("phrases.txt").read_text(encoding="utf-8")
+    for line in unicodedata.normalize("NFKC", source).splitlines():
+        if heading := re.fullmatch(r"\[(\w+)\]", line):
+            section = found.setdefault(heading[1], [])
+        elif line and not line.startswith("#"):
+            section.append(re.sub(r"<(\w+)>", lambda match: names[match[1]], line))
+            if section is found.get("names"):
+                name, _, meaning = section[-1].partition(" = ")
+                names[name] = f"(?:{meaning})"
+    return found
+
+
+def refusal_in(row: Row) -> str | None:
+    """The reason why an answer of the row refuses or talks about the assistant, or None."""
+    if len(row.turns) <= 2:  # most rows: nothing to go through
+        answers = [(row.completion, 1)]
+    else:
+        answers = [(turn.content, at) for at, turn in enumerate(row.turns) if turn.role == "assistant"]
+    for answer, at in answers:
+        if reason := _refusal(answer, row, at):
+            return reason
+    return None
+
+
+def _refusal(answer: str, row: Row, at: int) -> str | None:
+    phrases = _phrases()
+    text = _plain(answer)
+    words = text.translate(_BLANKED).split()
+    other = not text.isascii() and _OTHER_LETTERS.search(text) is not None
+    if not other and phrases.hints.isdisjoint(words):
+        return None
+    of_itself = other or not phrases.selves.isdisjoint(words)
+    text = _QUOTED.sub('""', text)
+    asked = _plain("\n".join(turn.content for turn in row.turns[:at] if turn.role == "user"))
+    if match := phrases.strong.search(text):
+        reason = f"refuses the task: {match['phrase']}"
+    elif match := phrases.start.match(text, 0, _HEAD):
+        if phrases.piece.search(asked):
+            return None
+        reason = f"opens with a refusal: {match['phrase']}"
+    elif of_itself and (match := phrases.own.search(text) or phrases.anywhere.search(text)):
+        if phrases.topic.search(asked) and phrases.piece.search(asked):
+            return None
+        reason = f"speaks as an assistant in place of an answer: {match['phrase']}"
     else:
         return None
-    # The prompt is looked at last: most rows never get here.
-    return None if about.search(_plain(prompt)) else f"{kind}: {match['phrase']}"
+    system = _plain("\n".join(turn.content for turn in row.turns[:at] if turn.role == "system"))
+    return None if phrases.prompt.search(asked) or phrases.scope.search(system) else reason
 
 
 def _plain(text: str) -> str:
-    lowered = unicodedata.normalize("NFKC", text).lower().translate(_APOSTROPHES)
-    return re.sub(r"\s*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", lowered))
+    if text.isascii():
+        lowered = text.lower().replace("`", "'")
+    else:
+        lowered = unicodedata.normalize("NFKC", text).lower().translate(_APOSTROPHES).translate(_ALIF)
+        lowered = _VOWEL_SIGNS.sub("", lowered)
+    if any(run in lowered for run in _RUNS):
+        lowered = re.sub(r"\s*\n\s*", "\n", re.sub(r"[^\S\n]+", " ", lowered))
+    return lowered

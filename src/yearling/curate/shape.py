@@ -1,168 +1,216 @@
-"""Rows that are broken as text, whatever they say: the checks of the shape judge.
+"""Rows that are broken as text, whatever they say: the shape judge.
 
-In: a prompt and a completion. Out: the reason against the row in plain words, or None.
+In: a conversation. Out: the reason against it in plain words, or None.
 Each check would rather let a bad row pass than reject a good one. Does not read for sense, and does not know the
-teacher's finish reason: an answer cut at its token limit is rejected where it is born.
+teacher's finish reason: an answer cut at its token limit is rejected where it is born. Here stand the checks for empty
+texts, marks and echoes; the others stand in `remains.py`, `merging.py`, `loops.py` and `endings.py`.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Iterator
 
-from yearling.measure.text import fold_spaces, unicode_tokens, word_count
+from yearling.curate.brevity import too_short
+from yearling.curate.endings import unfinished
+from yearling.curate.loops import runs_in_circles
+from yearling.curate.merging import merged
+from yearling.curate.remains import SPECIAL, TOKEN_TOPIC, bad_encoding, markup
+from yearling.curate.rows import Row
+from yearling.measure.text import OUTER, fold_spaces, word_count
 
-# Words that end no sentence; only after five others, as a short answer may well be "and" or "the".
-DANGLING = frozenset(
-    ("and", "or", "the", "an", "because", "und", "oder", "weil", "dass", "et", "mais", "les", "pero", "los", "las")
-)
-OPEN_END = re.compile(r"\w\W{0,3}[,:\u060c\u3001\uff0c\uff1a]\Z")
-CLOSED = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f", '"', "'", ")", "]", "\u201d", "\u00bb", "\u300d", "`")
+# -- nothing there
 
-SPECIAL = re.compile(
-    r"<\|[A-Za-z_]\w*\|>|</?(?:start|end)_of_(?:turn|text)>|\[/?INST\]|<</?SYS>>|<(?:bos|eos|pad|unk)>|<endoftext>"
-    r"|\A\s*<s>|</s>\s*\Z"
+UNSEEN = "\u115f\u1160\u2800\u3164\uffa0"  # blank, though Unicode calls them letters or symbols
+
+
+def _empty(text: str) -> bool:
+    stripped = text.strip()
+    return not stripped or (
+        not stripped[0].isascii()
+        and all(c.isspace() or c in UNSEEN or unicodedata.category(c) in ("Cf", "Cc") for c in stripped)
+    )
+
+
+# -- marks of no input
+
+NOTHING = (
+    r"n\.?/?a\.?|none|null|nil|nan|empty|nothing|not applicable|blank|undefined|-+|–|—|\.\.\.|…"
+    r"|keine?r?|nichts|leer|entfällt|aucune?|néant|rien|vide|ningun[oa]|nada|vac[ií]o|nessun[oa]?|niente|vuoto|nenhum"
+    r"|nenhuma|vazio|geen|niets|leeg|brak|pusto|нет|пусто|отсутствуют?|无|無|空|なし|無し|없음|yok|ingen|لا يوجد"
 )
-# A marker of the next turn on a line of its own, and the words of a prompt that ask for such lines.
-MARKERS: tuple[tuple[str, str], ...] = (
-    (r"instruction", r"\binstructions?\b"),
-    (r"(?:input|output)s?", r"\b(?:in|out)puts?\b|program|function|algorithm|\bcode"),
-    (r"(?:user|human)", r"dialog|conversation|\bchat|transcript|\bscript|interview|\b(?:user|human)s?\b"),
-    (r"question", r"questions|quiz|faq|q&a|interview|exam|trivia|survey|riddle|flash ?card"),
-    (r"task", r"\btasks?\b|to-?do|schedule|\bplan"),
-    (r"response", r"\bresponses?\b|dialog|conversation"),
+FIELD = (
+    r"(?:additional |further )?(?:input|context|data)|eingabe|kontext|entrée|contexte|entrada|contexto|input dati"
+    r"|ingresso|contesto|invoer|wejście|dane wejściowe|ввод|входные данные|контекст|输入|輸入|上下文|入力|입력|girdi"
+    r"|indata|المدخل(?:ات)?"
 )
-NEXT_TASK = re.compile(
-    r"\n[ \t]*\n\s*(?:#+\s*\n\s*)?(?P<number>\d{1,2})[.)]\s+(?:Write|Create|Generate|Explain|Describe|Give|List|Name"
-    r"|Translate|Summari[sz]e|Classify|Rewrite|Find|Identify|Suggest|Compare|Design|Calculate|Convert|Provide|Tell|What|How"
-    r"|Why|Which|Who|Where|When|Compose|Edit|Choose|Given)\b"
+# A whole line or a last sentence, in whatever brackets.
+MARK = re.compile(
+    r"(?:^|[\n.!?:。！？][ \t]*)[\s\[(<{*_#\"'“«-]*"
+    r"(?:no[ _-]?(?:\w+[ _-])?inputs?(?: (?:is )?(?:provided|given|needed|required|necessary|available))?"
+    r"|input not (?:provided|given|needed)|without input|empty[ _-]input|input[ _-](?:none|empty)"
+    rf"|(?:{FIELD})[ \t]?[*_]*[:：][ \t\n]*[*_]*[ \t]*[\[(<{{\"'“«]?(?:(?:{NOTHING}|no[ _-]?input"
+    rf"|not)(?: (?:is )?(?:provided|given|needed|required|necessary|available))?)?"
+    r"|keine? (?:eingabe|input)|ohne eingabe|(?:pas d['’]|aucune )entrée|sin (?:entrada|datos)|ninguna entrada|(?:sem"
+    r"|nenhuma) entrada|nessun (?:input|dato)|nessuna entrata|geen (?:invoer|input)|brak (?:danych(?: wejściowych)?"
+    r"|wejścia)|нет (?:ввода|входных данных|данных)|без ввода|(?:无|無|没有|沒有)(?:输入|輸入|任何输入)"
+    r"|入力(?:は)?(?:なし|無し|ありません)|입력(?:이)? ?없음|girdi yok|ingen indata|لا (?:يوجد )?(?:إ)?مدخل(?:ات)?)"
+    r"[\s\])>}*_#\"'”».。-]*\Z",
+    re.IGNORECASE,
 )
-NUMBERED = re.compile(r"^[ \t]*\d{1,2}[.)]\s", re.MULTILINE)
-NO_INPUT = re.compile(r"^[^\w\n]*no[ _-]?input[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
+BARE = re.compile(
+    r"(?:\n[ \t]*|[.!?。！？][ \t]+)[\[(<{*_\"'-]*(?:n\.?/a\.?|none|null|nan|n\.a\.|no data"
+    r"|not applicable)[\])>}*_\"'.-]*\s*\Z",
+    re.IGNORECASE,
+)
+LINE = re.compile(r"^[^\w\n]*no[ _-]?input[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
+LAST = 60  # characters at the end of a prompt in which a mark may stand
+
+
+ABOUT_MARKS = re.compile(
+    r"no[ -]?input|\bn/a\b|missing|placeholder|\bnulls?\b|\bnan\b|\bblanks?\b|empty (?:field|cell|value|input)"
+    r"|\bforms?\b|fehlend|formular|manquant|formulaire|faltante|formulario|пропущ|缺失|表格",
+    re.IGNORECASE,
+)
+
+# -- stand-ins for an answer
+
 TO_FILL_IN = re.compile(r"[\[<{](?:please )?insert\b[^\]>}\n]{0,80}[\]>}]", re.IGNORECASE)
 NO_ANSWER = frozenset(("n/a", "noinput", "no input", "nooutput", "no output", "todo", "tbd", "to be determined"))
-ASKS_TO_REPEAT = re.compile(r"\brepeat|\b\d+ times\b|wiederhol|r\u00e9p[e\u00e8]t|repit|\u91cd\u590d", re.IGNORECASE)
-ESCAPED = re.compile(r"\\[(\[)\]]")
-FACE = re.compile(r"[:;=]['\u2019]?-?[(\[]")
 
+# -- echoes
 
-def _empty(prompt: str, completion: str) -> str | None:
-    if not prompt.strip():
-        return "the prompt is empty"
-    return None if completion.strip() else "the completion is empty"
-
-
-def _echo(prompt: str, completion: str) -> str | None:
-    return "the completion repeats the prompt" if fold_spaces(prompt) == fold_spaces(completion) else None
-
-
-def _characters(prompt: str, completion: str) -> str | None:
-    for name, text in (("prompt", prompt), ("completion", completion)):
-        for character in text if not text.isascii() or not text.isprintable() else "":
-            if character == "\ufffd" or (character not in "\t\n\r" and unicodedata.category(character) in ("Cc", "Cs")):
-                return f"the {name} holds a control or replacement character: U+{ord(character):04X}"
-        if match := SPECIAL.search(text):
-            token = match[0].strip()
-            struck_out = token in ("<s>", "</s>") and text.count("<s>") == text.count("</s>")  # HTML for deleted words
-            if not struck_out or (text.strip().startswith("<s>") and text.strip().endswith("</s>")):
-                return f"the {name} holds a leftover special token: {token}"
-    return None
-
-
-def _placeholder(prompt: str, completion: str) -> str | None:
-    if NO_INPUT.search(prompt):
-        return "the prompt holds a no-input mark"
-    if match := TO_FILL_IN.search(completion):
-        return None if "insert" in prompt.casefold() else f"the completion leaves a gap to fill in: {match[0]}"
-    whole = fold_spaces(completion).strip(" .<>[](){}*_\"'")
-    if whole in NO_ANSWER or completion.strip() in ("...", "\u2026"):
-        return f"a placeholder stands for the answer: {completion.strip()}"
-    return None
-
-
-def _merged(prompt: str, completion: str) -> str | None:
-    asked = prompt.casefold()
-    text = re.sub(r"\n\s*\n", "\n\n", completion.strip())  # long runs of blank lines make the patterns below slow
-    rest = text.partition("\n")[2]
-    if re.search(r"^[ \t]*###[ \t]*$", rest, re.MULTILINE):
-        return "the completion carries on with another task: ###"
-    for marker, wanted in MARKERS:
-        line = rf"^[ \t]*(?:#{{1,6}}\s*|\*\*|\d{{1,2}}[.)]\s*)?(?P<marker>{marker})\s*\d*\s*(?:\*\*)?\s*[:\uff1a]"
-        found = re.search(line, rest, re.IGNORECASE | re.MULTILINE)
-        # A completion that itself opens with the marker is written in that form.
-        if found and not re.match(line, text, re.IGNORECASE) and not re.search(wanted, asked):
-            return f"the completion carries on with another turn: {found['marker']}:"
-    match = NEXT_TASK.search(text)
-    if match is None or match["number"] == "1" or NUMBERED.search(prompt + "\n" + text[: match.start()]):
-        return None  # an item of a list, begun here or in the prompt
-    return f"the completion carries on with another task: {match[0].strip()}"
-
-
-def _unfinished(prompt: str, completion: str) -> str | None:
-    text = completion.rstrip()
-    if sum(line.lstrip().startswith("```") for line in text.splitlines()) % 2:
-        return "the completion is unfinished: a code block stays open"
-    words, last = text.split(), text.splitlines()[-1]
-    farewell = last != text and last.endswith(",") and len(last.split()) <= 6  # a letter whose name is left to the user
-    if (OPEN_END.search(text) and not farewell) or re.search(r"[^\W\d_]{2} ?[-\u2013\u2014]\Z", text):
-        return f"the completion is unfinished: it ends with {text[-1]}"
-    if len(words) > 5 and words[-1] in DANGLING and not words[-2].endswith((",", ":")):
-        return f"the completion is unfinished: it ends with {words[-1]}"
-    return _open_pair(text)
-
-
-def _open_pair(text: str) -> str | None:
-    """An opening bracket or quote that the last line, itself without an end mark, does not close."""
-    if text.endswith(CLOSED):
-        return None
-    last = ESCAPED.sub("", FACE.sub("", text.rpartition("\n")[2]))
-    # Intervals such as (0, 1] mix the two kinds, so they are counted together.
-    if sum(map(last.count, "([")) > sum(map(last.count, ")]")):
-        return "the completion is unfinished: a bracket stays open"
-    quotes = len(re.findall(r'(?<!\d)"', last))  # after a digit it means inches
-    opened = any(
-        last.count(a) > sum(map(last.count, b))
-        for a, b in (("\u201c", "\u201d"), ("\u00ab", "\u00bb"), ("\u300c", "\u300d"))
-    )
-    return "the completion is unfinished: a quote stays open" if quotes % 2 or opened else None
-
-
-def _repetition(prompt: str, completion: str) -> str | None:
-    if ASKS_TO_REPEAT.search(prompt):
-        return None
-    lines = [line.rstrip() for line in completion.splitlines() if line.strip()]
-    for one, two, three in zip(lines, lines[1:], lines[2:], strict=False):
-        # Indentation counts, and a line without letters is a rule or a closing bracket.
-        if one == two == three and any(c.isalpha() for c in one):
-            return f"the completion repeats itself: {one.strip()[:60]}"
-    share = repeated_share(unicode_tokens(completion)) if word_count(completion) >= 12 else 0.0  # a pattern is one word
-    return f"the completion repeats itself: {share:.0%} of its words" if share > 0.5 else None
-
-
-def repeated_share(tokens: list[str]) -> float:
-    """Share of tokens inside a run of four that occurred before in the text."""
-    seen: set[tuple[str, ...]] = set()
-    repeated: set[int] = set()
-    for start in range(len(tokens) - 3):
-        run = tuple(tokens[start : start + 4])
-        if run in seen:
-            repeated.update(range(start, start + 4))
-        seen.add(run)
-    return len(repeated) / max(1, len(tokens))
-
-
-CHECKS: tuple[Callable[[str, str], str | None], ...] = (
-    _empty,
-    _echo,
-    _characters,
-    _placeholder,
-    _merged,
-    _unfinished,
-    _repetition,
+REPEATING = re.compile(
+    r"\brepeat|\bquot|verbatim|\bcopy|\becho|restat|retyp|parrot|word for word|unchanged|\bsay (?:this|it|the|after)"
+    r"|back to me|write (?:this|it|the following) (?:out|again|down)|wiederhol|zitier|abschreib|sprich .{0,20}nach"
+    r"|répèt|répét|recopi|mot pour mot|repit|repít|repet|copia|palabra por palabra|ripet|copi[ao]|herhaal|powtórz"
+    r"|przepisz|повтор|перепиши|процитир|重复|复述|照抄|跟我|原样|繰り返|復唱|そのまま|따라|반복|그대로",
+    re.IGNORECASE,
+)
+# Work on sentences that another turn asks for: one that needs no change comes back as it was.
+REWORKING = re.compile(
+    r"correct|\bfix|proofread|grammar|punctuat|spell|edit|rewrit|rephras|translat|format|korrig|verbesser"
+    r"|recht?schreib|übersetz|corrig|orthogr|traduc|tradui|correg|ortogr|verbeter|popraw|исправ|ошиб|改|校对|直し"
+    r"|訂正|添削|고쳐|교정",
+    re.IGNORECASE,
+)
+SIGN = re.compile(r"[^\w\s]|_")
+FRAME = re.compile(
+    r"ask|question|request|instruction|task|prompt|quer|said|wrote|frag|aufgabe|anfrage|gesagt|demand|consigne|pregunt"
+    r"|pedid|dij|solicit|domand|chiest|richiest|pergunt|perguntou|pedi[du]|vraag|vroeg|gevraagd|pyta|zapyta|poleceni"
+    r"|спро|вопрос|запрос|问|題|题|要求|質問|尋|聞|指示|질문|물|요청|sor|fråg",
+    re.IGNORECASE,
+)
+GREETING = re.compile(
+    r"\W*(?:hi|hello|hey|good|happy|merry|bye|thank|welcome|cheers|congrat|guten?|hallo|danke|frohe|bonjour|bonne?"
+    r"|salut|merci|joyeux|hola|buen|feliz|gracias|ciao|buon|grazie|ol[áa]|obrigad|goede|dag|dzień|cześć|привет"
+    r"|здравств|добр|спасибо|你好|早上|晚上|谢谢|新年|こんにちは|おはよう|ありがとう|안녕)",
+    re.IGNORECASE,
 )
 
 
-def broken(prompt: str, completion: str) -> str | None:
-    """The first reason that a check finds against the row, or None."""
-    return next((reason for check in CHECKS if (reason := check(prompt, completion))), None)
+def broken(row: Row) -> str | None:
+    """The first reason against a turn, or None."""
+    if not row.completion:
+        return "the prompt is empty" if _empty(row.prompt) else "the completion is empty"
+    asked = row.prompt if len(row.turns) == 2 else "\n".join(t.content for t in row.turns if t.role != "assistant")
+    for prompt, completion in _pairs(row):
+        if _empty(prompt):
+            return "the prompt is empty"
+        if _empty(completion):
+            return "the completion is empty"
+        if reason := _prompt(prompt, completion, asked):
+            return f"the prompt {reason}"
+        if reason := _completion(prompt, completion, asked):
+            return f"the completion {reason}"
+    return None
+
+
+def _pairs(row: Row) -> Iterator[tuple[str, str]]:
+    """Each answer with the turn of the user before it."""
+    prompt = row.prompt
+    for turn in row.turns:
+        if turn.role == "user":
+            prompt = turn.content
+        elif turn.role == "assistant":
+            yield prompt, turn.content
+
+
+def _prompt(prompt: str, completion: str, asked: str) -> str | None:
+    if reason := bad_encoding(prompt, asked):
+        return reason
+    if _no_input(prompt, completion):
+        return "holds a no-input mark"
+    if ("<" in prompt or "[" in prompt) and (match := SPECIAL.search(prompt)):
+        token = match[0].strip()
+        whole = prompt.strip()
+        # One inside a sentence is spoken of.
+        outside = whole.startswith(token) or whole.endswith(token) or token in map(str.strip, whole.splitlines())
+        struck_out = token in ("<s>", "</s>") and prompt.count("<s>") == prompt.count("</s>")
+        if outside and not struck_out and not TOKEN_TOPIC.search(prompt.replace(token, " ")):
+            return f"holds a leftover special token: {token}"
+    return None
+
+
+def _completion(prompt: str, completion: str, asked: str) -> str | None:
+    return (
+        bad_encoding(completion, asked)
+        or _echo(prompt, completion, asked)
+        or _stand_in(prompt, completion)
+        or markup(completion, asked)
+        or merged(completion, asked)
+        or runs_in_circles(completion, asked)
+        or unfinished(completion, asked)
+        or too_short(completion, prompt, asked)
+    )
+
+
+def _no_input(prompt: str, completion: str) -> bool:
+    match = MARK.search(prompt, max(0, len(prompt) - LAST)) or BARE.search(prompt, max(0, len(prompt) - LAST))
+    if match is None and "\n" in prompt and "input" in prompt.lower():
+        match = LINE.search(prompt)
+    if match is None:
+        return False
+    rest = prompt[: match.start()] + "\n" + prompt[match.end() :]
+    mark = match[0].strip(OUTER + "\n*_#").casefold()
+    if match.re is BARE and re.search(r"\w: *\w|\t|\|", rest):  # a field of a form, a cell of a table
+        return False
+    return not ABOUT_MARKS.search(rest) and (len(mark) < 2 or mark not in completion.casefold())
+
+
+def _echo(prompt: str, completion: str, asked: str) -> str | None:
+    if len(completion) > 3 * len(prompt) + 80:
+        return None
+    lowered = completion.casefold()
+    opening = (word.strip(OUTER) for word in prompt.casefold().split(None, 3)[:3])
+    if not all(word in lowered for word in opening if word.isalnum()):
+        return None
+    request, said = _bare(prompt), _bare(completion)
+    if not request or request not in said:
+        return None
+    rest = said.replace(request, " ").strip()
+    framed = word_count(rest) <= 8 and not any(map(str.isdigit, rest)) and FRAME.search(rest)
+    if (rest and not framed) or REPEATING.search(asked) or (word_count(prompt) <= 6 and GREETING.match(prompt)):
+        return None
+    if REWORKING.search(asked.replace(prompt, " ")) or (word_count(prompt) < 2 and "?" not in prompt):
+        return None
+    return "repeats the prompt"
+
+
+def _bare(text: str) -> str:
+    """Letters and digits alone, folded, one space between words."""
+    return " ".join(SIGN.sub("", fold_spaces(text)).split())
+
+
+def _stand_in(prompt: str, completion: str) -> str | None:
+    if "nsert" in completion and (match := TO_FILL_IN.search(completion)):
+        return None if "insert" in prompt.casefold() else f"leaves a gap to fill in: {match[0]}"
+    if len(completion) > 40:
+        return None
+    whole = fold_spaces(completion).strip(" .<>[](){}*_\"'")
+    held = whole in NO_ANSWER and whole not in prompt.casefold()
+    dots = completion.strip() in ("...", "…") and not re.search(
+        r"ellips|\bdots?\b|punct|marks?\b|morse|\.\.\.|…", prompt
+    )
+    return f"is a placeholder, not an answer: {completion.strip()}" if held or dots else None

@@ -15,13 +15,13 @@ from yearling.generate.draft import Draft, fault
 from yearling.generate.pool import Pool
 from yearling.generate.seeds import Seed
 from yearling.generate.variety import Lists
-from yearling.generate.words import Words, language_name
 from yearling.ledger import Call, Reply, Spent
 from yearling.measure.novelty import NoveltyIndex
 from yearling.recipe import Generate, Recipe
 from yearling.record import Record
 from yearling.teachers.ask import Asker
 from yearling.teachers.structured import parse
+from yearling.teachers.words import Words, language_name
 
 Told = Callable[["Birth"], None]
 SPREAD = 1_000_003  # a prime: seeds of the sampler of neighbouring recipes do not meet

@@ -20,7 +20,6 @@ from yearling.generate.birth import Birth, Told
 from yearling.generate.draft import Draft
 from yearling.generate.seeds import Seed, load_seeds
 from yearling.generate.variety import read_lists
-from yearling.generate.words import Words
 from yearling.ledger import Ledger
 from yearling.measure.novelty import NoveltyIndex
 from yearling.progress import progress, say
@@ -29,6 +28,7 @@ from yearling.record import Origin, Record, digest, read_records, write_records,
 from yearling.run_folder import Run, folder_digest
 from yearling.teachers.ask import Asker
 from yearling.teachers.teacher import open_teacher
+from yearling.teachers.words import Words
 
 SMALLEST_ROUND, LARGEST_ROUND = 8, 1024
 LEAST_YIELD = 0.25  # the least share of good ones that is believed, of instructions and of answers

@@ -26,6 +26,10 @@ OUTER = (
     "\u00bf\u00a1\u060c\u061f\u3001\u3002\u300c\u300d\u300e\u300f"
 )
 
+# Between digits such a mark is part of a number; anywhere else it reads as a space, as a list's mark before all does.
+_IN_NUMBERS = re.compile(rf"(?<=\d)[{re.escape(OUTER)}](?=\d)")
+_AS_SPACES = str.maketrans(dict.fromkeys(OUTER, " "))
+_LIST_MARK = re.compile("[-*\u2022\u2013\u2014] ")
 _ASCII_TOKEN = re.compile(r"[a-z0-9]+")
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^ {UNSPACED}]+")
 _UNSPACED_RUN = re.compile(rf"[{UNSPACED}{UNSPACED_MARKS}]+")
@@ -54,12 +58,16 @@ TOKENIZERS: dict[Tokenizer, Callable[[str], list[str]]] = {"unicode": unicode_to
 
 def word_count(text: str) -> int:
     """Words between spaces, plus one word for each two characters of a script that has no spaces."""
+    if text.isascii():
+        return len(text.split())
     unspaced = sum(len(run) for run in _UNSPACED_RUN.findall(text) if not run.isspace())
     return len(_UNSPACED_RUN.sub(" ", text).split()) + (unspaced + 1) // 2
 
 
 def fold_spaces(text: str) -> str:
     """Compatibility forms, case and runs of white space folded away."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(folded.split())
 
@@ -68,3 +76,14 @@ def fold(text: str) -> str:
     """`fold_spaces`, and sentence punctuation and quotes around the whole text taken off (unless nothing is left)."""
     spaced = fold_spaces(text)
     return spaced.strip(OUTER) or spaced
+
+
+def fold_marks(text: str) -> str:
+    """`fold_spaces`, and the marks of sentences and quotes taken out everywhere but between two digits."""
+    spaced = fold_spaces(text)
+    bare = spaced[2:] if _LIST_MARK.match(spaced) else spaced
+    kept = _IN_NUMBERS.findall(bare)
+    parts = _IN_NUMBERS.split(bare) if kept else [bare]
+    told = [part.translate(_AS_SPACES) for part in parts]
+    joined = told[0] + "".join(mark + part for mark, part in zip(kept, told[1:], strict=True))
+    return " ".join(joined.split()) or spaced

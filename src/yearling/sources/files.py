@@ -22,6 +22,8 @@ from yearling.errors import UserError
 
 Layout = Literal["array", "lines", "csv", "parquet", "xml", "run"]
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
+HUB = "hf:"  # before the name of a data set on the hub
+ABOUT = ("dataset_infos.json", "dataset_dict.json", "dataset_info.json", "state.json")  # of a data set, not of it
 DUMP = "posts.xml"  # the one file of a Stack Exchange dump that is read, in any case of its letters
 ARCHIVES = {
     b"7z\xbc\xaf\x27\x1c": "7z x",
@@ -47,6 +49,8 @@ class Row:
 
 def list_files(path: Path) -> tuple[list[Path], list[str]]:
     """The files to import, by name, and the names in the folder that are passed over."""
+    if str(path).startswith(HUB):
+        return hub_files(str(path).removeprefix(HUB))
     if not path.exists():
         raise UserError(f"{path}: there is no such file. {_nearest(path)}")
     if not path.is_dir():
@@ -57,6 +61,32 @@ def list_files(path: Path) -> tuple[list[Path], list[str]]:
         wanted = f"{', '.join(ENDINGS)} file and no Posts.xml"
         raise UserError(f"{path}: the folder holds no {wanted}. It has {names(p.name for p in inside)}.")
     return files, [p.name for p in inside if p not in files]
+
+
+def hub_files(name: str) -> tuple[list[Path], list[str]]:
+    """The data files of a data set on the hub, `org/name` or a folder or file of it, `org/name/data`.
+
+    They stay in the hub's own cache (`HF_HOME`, `HF_TOKEN`). Raises UserError where they cannot be had.
+    """
+    org, _, rest = name.partition("/")
+    title, _, inside = rest.partition("/")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        raise UserError(f"hf:{name} is on the hub: run `pip install huggingface-hub`, or download the files.") from None
+    wanted = [f"{inside}*" if Path(inside).suffix else f"{inside}{'/' if inside else ''}**{end}" for end in ENDINGS]
+    try:
+        folder = Path(snapshot_download(f"{org}/{title}", repo_type="dataset", allow_patterns=wanted))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"hf:{name} could not be fetched from the hub: {said[0]}") from None
+    there = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [p for p in there if p.suffix.lower() in ENDINGS and p.name not in ABOUT]
+    files = [p for p in files if p.relative_to(folder).as_posix().startswith(inside)]
+    if not files:
+        raise UserError(f"hf:{name} holds no {', '.join(ENDINGS)} file. It has {names(p.name for p in there)}.")
+    return files, []
 
 
 def _nearest(path: Path) -> str:

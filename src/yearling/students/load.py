@@ -23,7 +23,7 @@ from yearling.hub import SHIPPED, cache_folder, find_gguf, is_gguf, shipped_mode
 from yearling.llama import check_gguf
 from yearling.progress import say
 from yearling.recipe import Student as Settings
-from yearling.record import Message, digest, file_digest
+from yearling.record import digest, file_digest
 from yearling.students.template import Template, find_template
 
 if TYPE_CHECKING:
@@ -63,17 +63,9 @@ class Student:
     @cached_property
     def stop(self) -> str:
         """The token that ends the assistant's turn in this template."""
-        mark = "\x00answer\x00"
-        turns = (Message("user", "?"), Message("assistant", mark))
-        tail = self.template.render(turns).partition(mark)[2].lstrip()
-        ids = self.tokenizer(tail, add_special_tokens=False)["input_ids"]
-        special = set(self.tokenizer.all_special_ids)
-        if not ids or ids[0] not in special:
-            raise UserError(
-                f"the template ({self.template.name}) ends an answer with {tail[:20]!r}, which is no special token: "
-                "the student could not learn to stop. Use eos_token after the assistant's words."
-            )
-        return str(self.tokenizer.convert_ids_to_tokens(ids[0]))
+        from yearling.students.rows import find_stop
+
+        return find_stop(self).text
 
     def weights(self, dtype: str) -> PreTrainedModel:
         """The model with its weights as torch's `dtype` ("float32", "bfloat16")."""

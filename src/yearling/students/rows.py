@@ -1,11 +1,12 @@
-"""Training rows: tokens and label mask from one rendering of one template, and the proof of the mask.
+"""Training rows: tokens and label mask from one rendering of one template.
 
 In: records, tokenizer, template. Out: token ids with -100 where no loss is wanted.
-The loss falls on each assistant turn and on the stop token that ends it, on nothing else.
+The loss falls on each assistant turn and on the stop token that ends it, on nothing else. Proves nothing: see `proof`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,14 @@ from yearling.errors import ProofError
 from yearling.record import Message, Record
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from yearling.students.load import Student
+    from yearling.students.template import Template
 
 IGNORE = -100
+MARKER = re.compile(r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>\s]{1,40}｜>|<[/\w]{1,40}>|\[[/\w]{1,40}\]")
+_ANSWER = "\x00answer\x00"
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,69 @@ class Span:
     end: int
 
 
-def render_row(student: Student, messages: Sequence[Message]) -> tuple[str, list[Span]]:
+@dataclass(frozen=True)
+class Stop:
+    """The token that ends the assistant's turn in a template."""
+
+    text: str
+    id: int
+
+
+def find_stop(student: Student) -> Stop:
+    """The stop token of the template; raises ProofError where an answer does not end in one special token."""
+    template, tokenizer = student.template, student.tokenizer
+    turns = (Message("user", "?"), Message("assistant", _ANSWER))
+    _, shown, tail = template.render(turns).partition(_ANSWER)
+    if not shown:
+        raise ProofError(f"the template ({template.name}) does not show the assistant's words. Name another template.")
+    raw, tail = tail, tail.lstrip()
+    ids = list(tokenizer(tail, add_special_tokens=False)["input_ids"])
+    if ids and ids[0] in special_ids(tokenizer):
+        return Stop(str(tokenizer.convert_ids_to_tokens(ids[0])), int(ids[0]))
+    named = MARKER.match(tail)
+    if named is None:
+        ids = list(tokenizer(raw, add_special_tokens=False)["input_ids"])
+        first = f" (token {tokenizer.convert_ids_to_tokens(ids[0])!r}, id {ids[0]})" if ids else ""
+        raise ProofError(
+            f"the template ({template.name}) ends an answer with {raw[:20]!r}{first}, which is no special token: the "
+            "student could not learn to stop. Use eos_token after the assistant's words."
+        )
+    raise ProofError(f"the stop token {named[0]!r} {_broken(tokenizer, named[0])}")
+
+
+def _broken(tokenizer: PreTrainedTokenizerBase, stop: str) -> str:
+    """What is wrong with a stop token that a template spells out, and the mend."""
+    pieces, known = tokenizer(stop, add_special_tokens=False)["input_ids"], vocabulary_id(tokenizer, stop)
+    if len(pieces) == 1:
+        return f"(id {pieces[0]}) is an ordinary token. Mark it as special in the tokenizer."
+    split = f"is split into {len(pieces)} tokens"
+    if known is None:
+        return f"{split}: the tokenizer does not know it. Name a template that the base was made for, or plain."
+    if known in special_ids(tokenizer):
+        return (
+            f"(id {known}) {split}, as the tokenizer is set to split special tokens. Set split_special_tokens: false."
+        )
+    return f"{split}, though the vocabulary has it (id {known}). Add it to the tokenizer's special tokens."
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Ids of all special tokens: those that a role names, and those that the tokenizer only marks as special."""
+    marked = (place for place, token in tokenizer.added_tokens_decoder.items() if token.special)
+    return frozenset((*tokenizer.all_special_ids, *marked))
+
+
+def vocabulary_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
+    """The id of a token by its text, or None where the vocabulary lacks it."""
+    backend: Any = getattr(tokenizer, "backend_tokenizer")  # noqa: B009 - only fast tokenizers have it
+    found: int | None = backend.token_to_id(token)
+    return found
+
+
+def render_row(template: Template, stop: str, messages: Sequence[Message]) -> tuple[str, list[Span]]:
     """The text of a row, ended by its last stop token, and the spans that carry loss.
 
     A span starts where the generation prompt ends, so training and inference see the same prefix.
     """
-    template, stop = student.template, student.stop
     text = template.render(messages)
     spans = []
     for index, message in enumerate(messages):
@@ -59,14 +122,14 @@ def render_row(student: Student, messages: Sequence[Message]) -> tuple[str, list
         begin = text.find(message.content.strip(), max(0, start - 1))
         end = text.find(stop, begin + len(message.content.strip())) if begin >= 0 else -1
         if begin < 0 or end < 0:
-            raise ProofError(f"the template ({template.name}) does not show turn {index} with its stop token {stop!r}.")
+            raise ProofError(f"the template ({template.name}) does not show turn {index} with its stop token {stop!r}")
         spans.append(Span(start, end + len(stop)))
     return text[: spans[-1].end], spans
 
 
-def make_row(student: Student, record: Record) -> Row:
+def make_row(student: Student, record: Record, stop: str) -> Row:
     """Tokens and labels of one record."""
-    text, spans = render_row(student, record.messages)
+    text, spans = render_row(student.template, stop, record.messages)
     encoded: Any = student.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     tokens = list(encoded["input_ids"])
     labels = []
@@ -74,62 +137,3 @@ def make_row(student: Student, record: Record) -> Row:
         inside = any(span.start <= start and end <= span.end and end > start for span in spans)
         labels.append(token if inside else IGNORE)
     return Row(record.id, tokens, labels)
-
-
-def prove_rows(student: Student, records: Sequence[Record], rows: Sequence[Row], limit: int) -> dict[str, Any]:
-    """Check every row; raises ProofError naming the first broken row, the token and the mend.
-
-    Returns the facts of the proof, to be stored in the manifest.
-    """
-    stop_ids = student.tokenizer(student.stop, add_special_tokens=False)["input_ids"]
-    if len(stop_ids) != 1:
-        raise ProofError(f"the stop token {student.stop!r} is split into {len(stop_ids)} tokens. Use another template.")
-    prove_system_turn(student, records)
-    for record, row in zip(records, rows, strict=True):
-        problem = _broken(student, record, row, int(stop_ids[0]), limit)
-        if problem:
-            raise ProofError(f"mask proof: row {record.id}: {problem}")
-    return {
-        "rows": len(rows),
-        "tokens": sum(len(row.tokens) for row in rows),
-        "label_tokens": sum(label != IGNORE for row in rows for label in row.labels),
-        "stop_token": student.stop,
-        "stop_id": int(stop_ids[0]),
-        "template": student.template.name,
-        "longest": max((len(row.tokens) for row in rows), default=0),
-        "limit": limit,
-    }
-
-
-def prove_system_turn(student: Student, records: Sequence[Record]) -> None:
-    """Raise ProofError where the data have system turns and the template drops them."""
-    if not any(m.role == "system" for record in records for m in record.messages):
-        return
-    mark = "a system turn to be kept"
-    if mark not in student.template.render((Message("system", mark), Message("user", "?"))):
-        raise ProofError(f"the data have system turns and the template ({student.template.name}) drops them.")
-
-
-def _broken(student: Student, record: Record, row: Row, stop: int, limit: int) -> str | None:
-    tokenizer = student.tokenizer
-    labelled = [label for label in row.labels if label != IGNORE]
-    if len(row.tokens) > limit:
-        return f"{len(row.tokens)} tokens do not fit {limit}. Raise student.max_seq_length or lower curate.length."
-    if not labelled:
-        return "no token carries loss. The completion is empty, or the template hides it."
-    if row.labels[-1] != stop or row.tokens[-1] != stop:
-        return f"the stop token {student.stop!r} is not the last token in the loss; the student would never stop."
-    turns = sum(m.role == "assistant" for m in record.messages)
-    if labelled.count(stop) != turns:
-        return f"{labelled.count(stop)} stop tokens carry loss for {turns} answers."
-    bos = tokenizer.bos_token_id
-    if bos is not None and row.tokens[:2] == [bos, bos]:
-        return f"it begins with {tokenizer.bos_token!r} twice."
-    start = row.completion_start
-    prompt = student.template.render(record.messages[:-1], generation=True)
-    if row.tokens[:start] != list(tokenizer(prompt, add_special_tokens=False)["input_ids"]):
-        return "the generation prompt used at inference is not a prefix of the row: its tokens differ."
-    learnt = str(tokenizer.decode(row.tokens[start:-1], skip_special_tokens=False)).strip()
-    if learnt != record.completion.strip():
-        return f"the loss covers {learnt[:60]!r}, the completion is {record.completion.strip()[:60]!r}."
-    return None

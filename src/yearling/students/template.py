@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yearling.errors import UserError
 from yearling.record import Message
 
 if TYPE_CHECKING:
     import jinja2
+    import jinja2.ext
 
 SHIPPED = ("plain", "alpaca", "chatml")
 
@@ -39,8 +41,9 @@ class Template:
             raise UserError(f"the chat template ({self.name}) refuses these messages: {message}")
 
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _generation()]
         )
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         environment.globals["raise_exception"] = refuse
         try:
             return environment.from_string(self.text)
@@ -68,6 +71,20 @@ class Template:
         if not found:
             raise UserError(f"the chat template ({self.name}) does not show the user's words, so Magpie cannot use it.")
         return before
+
+
+def _generation() -> type[jinja2.ext.Extension]:
+    """The tag by which some templates mark what an assistant says; what stands in it is rendered as it is."""
+    import jinja2.ext
+
+    class Generation(jinja2.ext.Extension):
+        tags = {"generation"}  # noqa: RUF012 - the library's own way
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    return Generation
 
 
 def find_template(name: str) -> str:

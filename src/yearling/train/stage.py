@@ -20,7 +20,9 @@ from yearling.recipe import Recipe, Train
 from yearling.record import digest
 from yearling.run_folder import Run
 from yearling.students.load import Student, open_student, quiet
-from yearling.students.rows import IGNORE, Row, make_row, prove_rows
+from yearling.students.proof import prove_batches, prove_rows
+from yearling.students.rows import IGNORE, Row
+from yearling.students.same import prove_tokenizer
 from yearling.train.proof import prove_adapter
 
 if TYPE_CHECKING:
@@ -42,17 +44,19 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     if not records:
         raise UserError("no accepted rows in the train split. Generate or import more, or lower curate.test.")
     student = open_student(recipe.student)
-    rows = [make_row(student, record) for record in records]
-    longest = max(len(row.tokens) for row in rows)
+    tokenizer = prove_tokenizer(student, run, recipe.student.base)
     limit = recipe.student.max_seq_length
-    mask = prove_rows(student, records, rows, longest if limit == "auto" else limit)
+    proved = prove_rows(student, records, None if limit == "auto" else limit)
+    proved.hold()
+    rows, mask = proved.rows, proved.facts | {"tokenizer": tokenizer}
     say(
         f"train: mask proved on {mask['rows']} rows: {mask['label_tokens']} of {mask['tokens']} tokens carry loss, "
-        f"each row ends in {mask['stop_token']!r}; longest row {longest} tokens"
+        f"each row ends in {mask['stop_token']!r}; longest row {mask['longest']} tokens"
     )
     _write_rows(rows, run)
     machine = run.freeze("train.machine", _machine)
     trainer = _trainer(student, rows, settings, run, machine)
+    mask["batched_rows"] = prove_batches(trainer.data_collator, trainer.train_dataset, rows)
     with progress(run, "train", None, "updates") as advance, quiet():
         trainer.add_callback(_watch(run, advance, trainer))
         last = _last_checkpoint(run)
@@ -65,7 +69,8 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     adapter = prove_adapter(student, rows[:8], trainer.model, run.adapter)
     shutil.rmtree(run.school / "checkpoints", ignore_errors=True)  # the adapter is proved: nothing resumes from them
     say(f"train: adapter proved: loss {adapter['loss']:.3f} with it, {adapter['base_loss']:.3f} without")
-    counts = {"rows": len(rows), "updates": steps, "trainable_parameters": _trainable(trainer.model)}
+    counts = {"rows": len(rows), "left_out": len(proved.dropped), "updates": steps}
+    counts |= {"trainable_parameters": _trainable(trainer.model)}
     results = {
         "first_loss": losses[0] if losses else None,
         "last_loss": losses[-1] if losses else None,

@@ -50,7 +50,7 @@ class Words:
                 f"There are: {', '.join(sorted(shipped))}."
             )
         for name in sorted(own):
-            self._check(name)
+            _check_places(folder / name, name)  # type: ignore[operator]  # there are names only where there is a folder
 
     def say(self, name: str, /, **values: object) -> str:
         """The text of a prompt with its places filled."""
@@ -71,16 +71,21 @@ class Words:
         own = self._folder / name if self._folder else None
         return _file(own) if own and own.exists() else _shipped(name)
 
-    def _check(self, name: str) -> None:
-        """A user's prompt has the shipped one's places and no others, told before anything is asked."""
-        assert self._folder is not None
-        path = self._folder / name
-        wanted, found = _places(_shipped(name), name), _places(_file(path), str(path))
-        if found != wanted:
-            odd = ", ".join("{" + place + "}" for place in sorted(found ^ wanted))
-            raise UserError(
-                f"{path}: its places differ from the shipped prompt's: {odd}. Use each of those, and no more."
-            )
+
+def text_of(name: str, own: Path | None) -> str:
+    """A shipped prompt, or a user's own in its place; raises UserError where that has other places."""
+    if own is None:
+        return _shipped(name)
+    _check_places(own, name)
+    return _file(own)
+
+
+def _check_places(path: Path, name: str) -> None:
+    """A user's prompt has the shipped one's places and no others, told before anything is asked."""
+    wanted, found = _places(_shipped(name), name), _places(_file(path), str(path))
+    if found != wanted:
+        odd = ", ".join("{" + place + "}" for place in sorted(found ^ wanted))
+        raise UserError(f"{path}: its places differ from the shipped prompt's: {odd}. Use each of those, and no more.")
 
 
 def _shipped(name: str) -> str:

@@ -1,0 +1,77 @@
+"""The judge of leaks: rows that hold a question which the student will be examined on.
+
+In: a corpus, which of its records still stand, the recipe's test share, the questions of its files and its exam. Out:
+opinions; the score is the share of the question that was found.
+Rows of the test split are an exam themselves: for them only the other questions count.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from yearling.curate import engine
+from yearling.curate.corpus import Corpus, Flags, Opinions
+from yearling.curate.families import places
+from yearling.curate.reading import BETWEEN
+from yearling.measure.contamination import Leaks
+from yearling.recipe import Recipe
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OWN, OTHER = "own", "other"  # the run's test split, and every other exam
+
+
+def judge_contamination(corpus: Corpus, standing: Flags, recipe: Recipe) -> Opinions:
+    """Fail training rows that hold a question of the test split, and all rows that hold one of another exam."""
+    assert recipe.curate is not None
+    said, test = Opinions(len(corpus)), places(corpus) < recipe.curate.test
+    prompts = corpus.in_order(corpus.texts, "prompt")["prompt"]
+    held_out = np.flatnonzero(test & standing)
+    ids = corpus.ids.take(held_out).to_pylist()
+    folder = corpus.work / "leaks"
+    folder.mkdir(parents=True, exist_ok=True)
+    Leaks.build(zip(ids, prompts.take(held_out).to_pylist(), strict=True)).save(folder / f"{OWN}.npz")
+    Leaks.build(corpus.questions).save(folder / f"{OTHER}.npz")
+    worker, columns = (searcher, folder.resolve()), ("id", "asked", "answered")
+    files = engine.map_files(corpus.texts, columns, worker, _schema(), folder / "found", corpus.told)
+    found = corpus.in_order(files, *_schema().names[1:])
+    for kind, counts in ((OWN, standing & ~test), (OTHER, standing)):
+        names, shares = found[f"{kind}.name"], found[f"{kind}.share"].to_numpy()
+        for place in np.flatnonzero(counts & (shares > 0)):
+            of = f"test row {names[place]}" if kind == OWN else str(names[place])
+            said.fail(int(place), f"holds a question of the exam: {of}", float(shares[place]))
+    return said
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    columns = [("id", pa.string())]
+    for kind in (OWN, OTHER):
+        columns += [(f"{kind}.name", pa.string()), (f"{kind}.share", pa.float64())]
+    return pa.schema(columns)
+
+
+def searcher(folder: Path) -> engine.Work:
+    """The worker of the step: the question that each row holds, of both kinds of exam."""
+    sets = [Leaks.load(folder / f"{kind}.npz") for kind in (OWN, OTHER)]
+
+    def work(ids: pa.Array, asked: pa.Array, answered: pa.Array) -> pa.StructArray:
+        import pyarrow as pa
+
+        columns: list[list[Any]] = [[] for _ in range(2 * len(sets))]
+        for question, answer in zip(asked.to_pylist(), answered.to_pylist(), strict=True):
+            tokens = [turn.split(" ") for text in (question, answer) for turn in text.split(BETWEEN) if turn]
+            for n, exam in enumerate(sets):
+                leak = next(filter(None, map(exam.leak_in_tokens, tokens)), None)
+                columns[2 * n].append(leak.name if leak else None)
+                columns[2 * n + 1].append(leak.share if leak else 0.0)
+        schema = _schema()
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, list(schema)[1:], strict=True)]
+        return pa.StructArray.from_arrays([ids.cast(pa.string()), *arrays], schema.names)
+
+    return work

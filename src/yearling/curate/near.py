@@ -1,0 +1,135 @@
+"""Near duplicates: rows that share most of their word pairs, found by MinHash and then counted out.
+
+In: a corpus whose texts were read, which of its records stand. Out: those that are nearly an earlier one.
+Banded MinHash (Broder 1997; Leskovec et al., Mining of Massive Datasets, 3.4) only proposes pairs; each is verified by
+the exact Jaccard likeness of its word pairs, side by side, so that wording that many prompts share joins no rows whose
+answers differ. Prompts with different numbers are never the same. What hangs together is one cluster; its first born
+is kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yearling.curate import engine
+from yearling.curate.corpus import Corpus, Flags
+from yearling.recipe import Near
+
+Places = npt.NDArray[np.int64]
+SIDES = {"both": ("asked", "answered"), "prompt": ("asked",), "answer": ("answered",)}
+HASHES = 128
+LOST = 0.02  # of pairs at the very threshold, the share that no band may propose
+ALL_PAIRS = 16  # rows of one band hash up to which each is held against each; of more, against some before it
+REMEMBERED = 50_000  # rows whose word pairs are held in memory
+
+
+def near_duplicates(corpus: Corpus, standing: Flags, near: Near) -> list[tuple[int, int, float]]:
+    """(record, the first born of its cluster, likeness to the nearest of it) of all but the first born."""
+    assert near.above is not None
+    sides = SIDES[near.on]
+    rows = rows_a_band(near.above)
+    bands = HASHES // rows
+    out = corpus.work / f"bands-{corpus.digest[:16]}-{near.on}-{rows}"
+    files = engine.band_hashes(corpus.texts, sides, bands, rows, out)
+    alike: dict[int, dict[int, float]] = defaultdict(dict)
+    for one, other, score in _verified(corpus, sides, proposed(corpus, files, bands, standing), near.above):
+        alike[one][other] = alike[other][one] = score
+    return [(place, kept, max(alike[place].values())) for place, kept in clusters(alike).items() if place != kept]
+
+
+def rows_a_band(threshold: float) -> int:
+    """Minima of a band, as many as still propose all but `LOST` of the pairs at the threshold."""
+    fitting = [rows for rows in (16, 8, 4, 2) if (1 - threshold**rows) ** (HASHES // rows) <= LOST]
+    return fitting[0] if fitting else 1
+
+
+def proposed(corpus: Corpus, files: list[Path], bands: int, standing: Flags) -> Places:
+    """Pairs of places that agree in a band, the earlier first, each once and in order; one band in memory at a time."""
+    where, count = np.flatnonzero(standing), len(corpus)
+    found = np.empty(0, np.int64)
+    for band in range(bands):
+        hashes = corpus.in_order(files, f"b{band}")[0].to_numpy()[where]
+        one, other = agreeing(hashes)
+        found = np.union1d(found, where[one] * count + where[other])
+    return np.stack([found // count, found % count], axis=1)
+
+
+def agreeing(hashes: npt.NDArray[np.uint64]) -> tuple[Places, Places]:
+    """Pairs of positions with one hash; in a large group each is held against its first and its latest members."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    ones, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for step in range(1, ALL_PAIRS):  # each with the one `step` before it
+        later = np.flatnonzero(ordered[step:] == ordered[:-step]) + step
+        if not len(later):
+            break
+        ones.append(order[later - step])
+        others.append(order[later])
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else order
+    start_of = np.repeat(starts, np.diff(np.append(starts, len(ordered))))
+    for first in range(ALL_PAIRS // 2):
+        later = np.flatnonzero(np.arange(len(ordered)) - start_of - first >= ALL_PAIRS)
+        ones.append(order[start_of[later] + first])
+        others.append(order[later])
+    return np.concatenate(ones), np.concatenate(others)
+
+
+def _verified(corpus: Corpus, sides: tuple[str, ...], pairs: Places, above: float) -> Iterator[tuple[int, int, float]]:
+    """The pairs that are alike on each side, with the likeness of the side that is less so."""
+    involved, at = np.unique(pairs, return_inverse=True)  # the texts of rows without a neighbour are not held
+    texts = [column.combine_chunks() for column in corpus.in_order(corpus.texts, *sides).take(involved).columns]
+    numbered = "asked" in sides
+
+    @lru_cache(REMEMBERED)
+    def read(place: int) -> tuple[list[str], list[Any], list[str]]:
+        said = [text[place].as_py() for text in texts]
+        return said, [word_pairs(text) for text in said], numbers(said[0]) if numbered else []
+
+    ones, others = (column.tolist() for column in at.reshape(pairs.shape).T)
+    for one, other in zip(ones, others, strict=True):
+        (said, shingles, counted), (said2, shingles2, counted2) = read(one), read(other)
+        if counted != counted2:
+            continue
+        score = min(map(likeness, said, said2, shingles, shingles2))
+        if score >= above:
+            yield int(involved[one]), int(involved[other]), score
+
+
+def word_pairs(text: str) -> Places:
+    """The pairs of neighbouring tokens as sorted numbers of this process; of a single token, the token."""
+    codes = np.fromiter(map(hash, text.split(" ")), np.int64)
+    with np.errstate(over="ignore"):
+        return np.unique(codes if len(codes) < 2 else codes[:-1] * np.int64(1_000_003) ^ codes[1:])
+
+
+def likeness(text: str, other: str, pairs: Places, others: Places) -> float:
+    """The Jaccard likeness of two texts by their word pairs; 1 for the same text."""
+    if text == other:
+        return 1.0
+    shared = len(np.intersect1d(pairs, others, assume_unique=True))
+    return shared / (len(pairs) + len(others) - shared)
+
+
+def numbers(text: str) -> list[str]:
+    """The tokens with digits, sorted."""
+    return sorted(token for token in text.split(" ") if not token.isalpha() and any(c.isdigit() for c in token))
+
+
+def clusters(alike: dict[int, dict[int, float]]) -> dict[int, int]:
+    """For each record with a neighbour, the first born of all that hang together with it."""
+    kept: dict[int, int] = {}
+    for start in sorted(alike):
+        open_ends = [] if start in kept else [start]
+        while open_ends:
+            place = open_ends.pop()
+            if place not in kept:
+                kept[place] = start
+                open_ends += alike[place]
+    return kept

@@ -1,0 +1,42 @@
+"""What a judge of single rows is shown, and what a judge says.
+
+In: a conversation. Out: a Row with its last prompt and answer at hand; an Opinion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from yearling.record import Message, State
+
+
+class Row(NamedTuple):
+    """A conversation, its last user turn and the last assistant turn ("" where there is none)."""
+
+    turns: tuple[Message, ...]
+    prompt: str
+    completion: str
+
+
+class Opinion(NamedTuple):
+    """What a judge says of a row; `score` is in the judge's own unit."""
+
+    state: State
+    reason: str = ""
+    score: float | None = None
+
+
+PASS = Opinion("pass")
+
+
+def failed(reason: str | None) -> Opinion:
+    """A failure with its reason, or a pass where there is none."""
+    return Opinion("fail", reason) if reason else PASS
+
+
+def row_of(turns: Sequence[Message]) -> Row:
+    """The row of a conversation."""
+    prompt = next((turn.content for turn in reversed(turns) if turn.role == "user"), "")
+    completion = turns[-1].content if turns and turns[-1].role == "assistant" else ""
+    return Row(tuple(turns), prompt, completion)

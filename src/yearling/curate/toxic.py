@@ -1,0 +1,190 @@
+"""Insults, threats and contempt in the answers of a row, by the lexicon of `toxic.txt`.
+
+In: a row. Out: an Opinion with a score from 0 to 1; from FAILS_AT on the row fails.
+A word alone says little: what counts is who is addressed, so each expression holds the second person or a group.
+Quoted passages and lines of a play are left out, and a row whose prompt asks for such texts, or about them, stays.
+Does not judge what is said politely, and does not read the prompt for insults.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+from yearling.curate.rows import Opinion, Row
+
+FAILS_AT = 0.5
+SLUR, THREAT, INSULT, GROUP, NEAR, WEAK = 1.0, 0.9, 0.8, 0.8, 0.5, 0.3
+_WEIGHTS = {
+    "threat": (THREAT, "threatens"),
+    "insult": (INSULT, "insults"),
+    "group": (GROUP, "scorns a group"),
+    "near": (NEAR, "insults"),
+    "weak": (WEAK, "is rude"),
+}
+
+_FOLDED = str.maketrans(
+    "\u2019\u2018\u02bc`\u00b4\u0623\u0625\u0622\u0671\uff0c\uff01\uff1f\uff1b\u061f\u060c",
+    "'''''\u0627\u0627\u0627\u0627,!?;?,",
+    "\u0640\u200b\u200d\u200e\u200f\ufeff",
+)
+_VOWEL_SIGNS = re.compile("[\u0307\u064b-\u0652\u0670]")
+_BLANKED = str.maketrans(dict.fromkeys('.,;:!?()[]"*_\u2014\u2013\u2026\u00a1\u00bf\u3002', " "))
+# Scripts whose words do not stand between spaces, or carry endings that are written on.
+_RUN_ON = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
+_QUOTED = re.compile(
+    r'"[^"\n]{0,2000}"|\u201c[^\u201d\n]{0,2000}\u201d|\u201e[^\u201c\u201d\n]{0,2000}[\u201c\u201d]'
+    r"|\u00ab[^\u00bb\n]{0,2000}\u00bb|\u300c[^\u300d\n]{0,2000}\u300d|\u300e[^\u300f\n]{0,2000}\u300f"
+    r"|(?<!\w)'(?:[^'\n]|(?<=\w)'(?=\w)){1,400}'(?!\w)|```.{0,5000}?```|(?:^|\n)>[^\n]*",
+    re.DOTALL,
+)
+_SPOKEN = re.compile(r"(?:^|\n)\W{0,3}[^\W\d][\w .'-]{0,24}(?: \([^)\n]{1,40}\))?\W{0,3}: ?[^\n]*")
+
+
+class _Lexicon(NamedTuple):
+    """What the file says, compiled. Each expression is listed under the words that call for it."""
+
+    words: frozenset[str]
+    slurs: frozenset[str]
+    tried: dict[str, list[int]]
+    run_on: tuple[str, ...]
+    patterns: list[tuple[str, frozenset[str], str]]
+    reported: re.Pattern[str]
+    denied: re.Pattern[str]
+    asked: re.Pattern[str]
+
+
+@cache
+def _lexicon() -> _Lexicon:
+    sections = _sections()
+    names = {name: meaning for name, _, meaning in (line.partition(" = ") for line in sections["names"])}
+    tried: dict[str, list[int]] = {}
+    patterns: list[tuple[str, frozenset[str], str]] = []
+    for kind in _WEIGHTS:
+        for line in sections[kind]:
+            words, _, expression = line.partition(" : ")
+            calls, others = (_words(part, names) for part in (f"{words} & ".split(" & ")[:2]))
+            for word in calls:
+                tried.setdefault(word, []).append(len(patterns))
+            patterns.append((kind, others, re.sub(r"<(\w+)>", lambda match: names[match[1]], expression)))
+    slurs = frozenset(codecs.decode(" ".join(sections["slur"]), "rot13").split())
+    return _Lexicon(
+        words=frozenset(tried) | slurs,
+        slurs=slurs,
+        tried=tried,
+        run_on=tuple(word for word in tried if _RUN_ON.match(word)),
+        patterns=patterns,
+        reported=re.compile("|".join(sections["reported"])),
+        denied=re.compile("|".join(sections["denied"])),
+        asked=re.compile("|".join(sections["asked"])),
+    )
+
+
+def _words(part: str, names: dict[str, str]) -> frozenset[str]:
+    """The words of a list, @name spelt out; of an entry of several words the first."""
+    entries = [entry for word in part.split() for entry in (names[word[1:]].split("|") if word[0] == "@" else [word])]
+    return frozenset(entry.split()[0] for entry in entries)
+
+
+@cache
+def _compiled(expression: str) -> re.Pattern[str]:
+    """Compiled when first called for: most expressions of most languages never are."""
+    return re.compile(expression)
+
+
+def _sections() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    section: list[str] = []
+    source = files("yearling.curate").joinpath("toxic.txt").read_text(encoding="utf-8")
+    for line in unicodedata.normalize("NFC", source).splitlines():
+        if heading := re.fullmatch(r"\[(\w+)\]", line):
+            section = found.setdefault(heading[1], [])
+        elif line and not line.startswith("#"):
+            section.append(line)
+    return found
+
+
+def toxicity(row: Row) -> Opinion:
+    """How likely an answer of the row insults, threatens or scorns; the reason names what it found."""
+    score, reason = 0.0, ""
+    if len(row.turns) <= 2:  # most rows: nothing to go through
+        score, reason = _answer(row.completion, row, 1)
+    else:
+        for at, turn in enumerate(row.turns):
+            if turn.role == "assistant":
+                score, reason = max((score, reason), _answer(turn.content, row, at))
+    return Opinion("fail", reason, score) if score >= FAILS_AT else Opinion("pass", score=score)
+
+
+def _answer(text: str, row: Row, at: int) -> tuple[float, str]:
+    lexicon = _lexicon()
+    plain = _plain(text)
+    words = plain.translate(_BLANKED).split()
+    called = lexicon.words.intersection(words)
+    if not text.isascii() and _RUN_ON.search(plain):
+        called = called.union(word for word in lexicon.run_on if word in plain)
+    if not called:
+        return 0.0, ""
+    every = called.union(words)
+    due = _due(called, every, lexicon)
+    if not (due or called & lexicon.slurs) or not _weigh(plain, due, lexicon)[1]:
+        return 0.0, ""
+    # Quotes and the prompt are looked at last: most rows never get here.
+    score, reason = _weigh(_spoken(plain), due, lexicon)
+    if not reason:
+        return 0.0, ""
+    asked = _plain("\n".join(turn.content for turn in row.turns[:at] if turn.role != "assistant"))
+    return (0.0, "") if lexicon.asked.search(asked) else (score, reason)
+
+
+def _due(called: frozenset[str], every: frozenset[str], lexicon: _Lexicon) -> list[int]:
+    """The expressions to try: one of their words is there, and one of the others where they name any."""
+    met: dict[frozenset[str], bool] = {frozenset(): True}
+    due = set()
+    for word in called:
+        for index in lexicon.tried.get(word, ()):
+            others = lexicon.patterns[index][1]
+            if others not in met:
+                met[others] = not others.isdisjoint(every)
+            if met[others]:
+                due.add(index)
+    return sorted(due)
+
+
+def _weigh(text: str, due: list[int], lexicon: _Lexicon) -> tuple[float, str]:
+    """One minus the product of what each find leaves; the reason is the heaviest find."""
+    left, finds = 1.0, [(0.0, "")]
+    if not lexicon.slurs.isdisjoint(text.translate(_BLANKED).split()):
+        left, finds = 0.0, [(SLUR, "the answer holds a slur")]
+    for index in due:
+        kind, _, expression = lexicon.patterns[index]
+        weight, verb = _WEIGHTS[kind]
+        for match in _compiled(expression).finditer(text):
+            before = text[max(0, match.start() - 90) : match.start()]
+            # A threat may well begin with "if".
+            if not lexicon.reported.search(before) and (kind == "threat" or not lexicon.denied.search(before)):
+                left *= 1 - weight
+                finds.append((weight, f"the answer {verb}: {match[0].strip()[:80]}"))
+                break
+    return 1 - left, max(finds)[1]
+
+
+def _spoken(text: str) -> str:
+    """The text without what it quotes, and without the lines of a play where there are two or more."""
+    if len(_SPOKEN.findall(text)) > 1:
+        text = _SPOKEN.sub("\n", text)
+    unquoted = _QUOTED.sub('""', text)
+    # What is quoted nearly whole is the answer itself, such as a message to be sent.
+    return unquoted if len(unquoted) > 0.4 * len(text) else text
+
+
+def _plain(text: str) -> str:
+    if text.isascii():
+        lowered = text.lower().replace("`", "'")
+    else:
+        lowered = _VOWEL_SIGNS.sub("", unicodedata.normalize("NFC", text).lower().translate(_FOLDED))
+    return re.sub(r"[^\S\n]+", " ", lowered) if "  " in lowered or "\t" in lowered else lowered

@@ -1,0 +1,274 @@
+"""Does a text hold a question of a test set, word for word or nearly so?
+
+In: questions with names, once; then texts, one turn at a time, as text or as its `unicode_tokens`. Out: the name of
+the question that a text holds and how much of it, or None. Reads no test set from anywhere, and does not know
+paraphrases: what is asked in other words is not found here.
+
+A text holds a question where one of these is true; tokens stand for words, case and punctuation do not count.
+
+1. Thirteen tokens in a row stand in both. This is the rule by which GPT-3's training data was cleaned: Brown et al.
+   2020, "Language Models are Few-Shot Learners", appendix C. There N was 13 for longer test sets and less for short
+   ones, and N-grams found in more than ten documents were let go, as boilerplate. Here N is 13, rules 2 and 3 are for
+   short questions; three tokens that would lead to more than 64 questions lead to none, and numbers alone neither.
+2. A question of 5 to 128 tokens stands in the text with a word or two changed: three quarters of its tokens follow in
+   order within about its length, all its numbers are there, and where a token is missing three fifths of its words
+   that carry meaning, and at least three of them.
+3. A question of 3 or 4 tokens, or with fewer than two words that carry meaning, is the whole text but for three tokens.
+
+Rule 1 is kept without exception but for boilerplate. Of rule 2 all is found where at most two places are changed in a
+question of nine or more tokens, at most one in six or more; else most. Questions under three tokens are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from math import ceil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rapidfuzz.distance import LCSseq
+
+from yearling.errors import UserError
+from yearling.measure.text import unicode_tokens
+
+VERSION = 1  # of the file
+GRAM = 13  # tokens in a row that nothing but the question itself explains
+KEY = 3  # tokens in a row by which questions are looked up
+PART = 7  # each stretch of so many tokens has a key, so that any 13 in a row hold a whole one
+BITS = 21  # of a token's number: three of them fit into one word
+SHARED = 64  # questions with one key; beyond that it is the test set's own wording
+PAIRS = 4096  # places of a text that are compared with a question; bounds what a hostile text costs
+NEAR = (5, 128)  # tokens of a question that may stand changed
+SLACK = 2  # tokens more on either side of a changed question
+KEPT, MEANT, FEWEST = 0.75, 0.6, 3  # share of tokens in order; share and least number of words with meaning
+SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd: mixes a key's bits into the upper ones
+
+# Words by which no question is told from another; other languages' are too few to matter.
+EMPTY = """
+a an the of in on at to for from by with as is are was were be been do does did has have had can could would should
+will may might must and or not no if than that this these those it its he she they them his her their there what which
+who whom whose when where why how many much some any all into about between you your i me my we us our s t following
+please tell name give
+der die das den dem des ein eine einen einem einer und oder ist sind war wie wer wo wann warum welche welcher welches
+wird werden hat haben im am auf von zu zum zur mit für bei es er sie man viele
+le la les l un une du de d et ou est sont que qui quel quelle quels quelles comment pourquoi où quand combien dans
+en au aux pour par sur ce cette il elle
+el los las una unos del y o son qué cual cuál quien quién cómo por para con donde dónde cuando
+cuándo cuánto cuántos cuántas se su
+"""
+EMPTY_WORDS = frozenset(EMPTY.split())
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Leak(NamedTuple):
+    """The question that a text holds, and the share of its tokens that stand there in order."""
+
+    name: str
+    share: float
+
+
+class Keys(NamedTuple):
+    """Three tokens in a row as one number, sorted; the question that each leads to, and its place there.
+
+    `others` is another three of the same stretch, which has to be there as well, so many tokens `further` on.
+    """
+
+    codes: Array
+    questions: Array
+    places: Array
+    others: Array
+    further: Array
+
+
+class Leaks:
+    """The questions of test sets, searchable for those that a text holds."""
+
+    def __init__(self, names: list[str], words: list[str], tokens: Array, ends: Array, keys: Keys) -> None:
+        """`tokens` holds the numbers of all questions' words, from 1, one question after another, each to its end."""
+        self._names, self._words, self._tokens, self._ends, self._keys = names, words, tokens, ends, keys
+        self._numbers = {word: number for number, word in enumerate(words, 1)}
+        self._columns = tuple(column.data for column in keys)  # a single entry is read faster from these
+        # By number: is it a number that has to stay, does it carry meaning?
+        self._digits = [False, *(word.isdecimal() for word in words)]
+        self._meant = [False, *(word not in EMPTY_WORDS for word in words)]
+        bits = min(max((len(keys.codes) * 64).bit_length(), 18), 24)
+        self._shift = np.uint64(64 - bits)
+        self._maybe = np.zeros(1 << bits, np.bool_)  # by the mixed key: may a question have it?
+        self._maybe[self._slots(keys.codes)] = True
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @classmethod
+    def build(cls, questions: Iterable[tuple[str, str]]) -> Leaks:
+        """From names and questions; of equal questions the first counts."""
+        numbers: dict[str, int] = {}
+        names: list[str] = []
+        seen: set[tuple[int, ...]] = set()
+        flat: list[int] = []
+        ends: list[int] = []
+        for name, question in questions:
+            tokens = tuple(numbers.setdefault(token, len(numbers) + 1) for token in unicode_tokens(question))
+            if len(tokens) >= KEY and tokens not in seen:
+                seen.add(tokens)
+                names.append(name)
+                flat.extend(tokens)
+                ends.append(len(flat))
+        if len(numbers) >= 1 << BITS:
+            raise UserError(f"the test sets hold {len(numbers)} different words, more than {1 << BITS}. Take fewer.")
+        words, packed, stops = list(numbers), np.array(flat, np.uint32), np.array(ends, np.int64)
+        # A run of numbers alone says nothing of where it comes from: length 0 keeps them out of the keys.
+        lengths = np.array([0, *(0 if word.isdecimal() else len(word) for word in words)], np.int64)
+        return cls(names, words, packed, stops, _keys(packed, stops, lengths))
+
+    def save(self, path: Path) -> None:
+        """Write all of it to one file, which `load` reads."""
+        about = json.dumps({"version": VERSION, "names": self._names, "words": self._words})
+        fresh = path.with_name(path.name + ".new")
+        with fresh.open("wb") as file:
+            np.savez(
+                file,
+                about=np.frombuffer(about.encode(), np.uint8),
+                tokens=self._tokens,
+                ends=self._ends,
+                **self._keys._asdict(),
+            )
+        os.replace(fresh, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Leaks:
+        """Read what `save` wrote.
+
+        Raises UserError where another version wrote it.
+        """
+        with np.load(path, allow_pickle=False) as arrays:
+            about = json.loads(arrays["about"].tobytes())
+            if about["version"] != VERSION:
+                told = f"{path} has format {about['version']}, and this yearling reads {VERSION}."
+                raise UserError(f"{told} Delete it to have it made anew.")
+            keys = Keys(*(arrays[field] for field in Keys._fields))
+            return cls(about["names"], about["words"], arrays["tokens"], arrays["ends"], keys)
+
+    def leak(self, text: str) -> Leak | None:
+        """The question that a text holds, the one with the greatest share, or None; one turn is one text."""
+        return self.leak_in_tokens(unicode_tokens(text))
+
+    def leak_in_tokens(self, tokens: Sequence[str]) -> Leak | None:
+        """`leak`, of the `unicode_tokens` of a text."""
+        if len(tokens) < KEY:
+            return None
+        # 0 for a word that no question has: no key holds it.
+        numbers = np.fromiter(map(self._numbers.get, tokens, repeat(0)), np.uint64, len(tokens))
+        codes = _codes(numbers)
+        hits = self._maybe[self._slots(codes)].nonzero()[0]
+        return self._greatest(numbers.tolist(), codes, hits) if len(hits) else None
+
+    def _slots(self, codes: Array) -> Array:
+        slots: Array = ((codes * SPREAD) >> self._shift).view(np.int64)
+        return slots
+
+    def _greatest(self, text: list[int], codes: Array, hits: Array) -> Leak | None:
+        found: dict[int, float] = {}  # of each question that leaks, its share
+        compared: set[tuple[int, int]] = set()
+        for question, start, at in self._places(codes.data, hits):
+            if question in found or (question, start) in compared:
+                continue
+            if len(compared) == PAIRS:
+                break
+            compared.add((question, start))
+            if share := self._share(question, start, text, at):
+                found[question] = share
+        if not found:
+            return None
+        question = min(found, key=lambda question: (-found[question], question))
+        return Leak(self._names[question], found[question])
+
+    def _places(self, codes: memoryview[int], hits: Array) -> Iterator[tuple[int, int, int]]:
+        """A question that may stand in the text, where it would begin, and where its key stands."""
+        known, questions, places, others, further = self._columns
+        entries = self._keys.codes.searchsorted(np.asarray(codes)[hits]).tolist()
+        for at, entry in zip(hits.tolist(), entries, strict=True):
+            code = codes[at]
+            while entry < len(known) and known[entry] == code:
+                beside = at + further[entry]
+                if 0 <= beside < len(codes) and codes[beside] == others[entry]:
+                    yield questions[entry], at - places[entry], at
+                entry += 1
+
+    def _share(self, number: int, start: int, text: list[int], at: int) -> float:
+        """The share of a question that stands in the text from `start`, one token of it `at`; 0 if it is no leak."""
+        question = self._tokens[self._ends[number - 1] if number else 0 : self._ends[number]].tolist()
+        length = len(question)
+        window = text[max(start - SLACK, 0) : start + length + SLACK]
+        if length >= GRAM and _run(question, at - start, text, at) >= GRAM:
+            return float(LCSseq.similarity(question, window) / length)
+        if length > NEAR[1]:
+            return 0.0
+        common = LCSseq.similarity(question, window, score_cutoff=ceil(length * KEPT))
+        if not common:
+            return 0.0
+        meant = {token for token in question if self._meant[token]}
+        if length < NEAR[0] or len(meant) < 2:
+            holds = common == length and len(text) <= length + 3
+        else:
+            holds = common == length or self._near(question, meant, set(window))
+        return float(common / length) if holds else 0.0
+
+    def _near(self, question: list[int], meant: set[int], window: set[int]) -> bool:
+        if any(self._digits[token] and token not in window for token in question):
+            return False
+        return len(meant & window) >= max(FEWEST, MEANT * len(meant))
+
+
+def _run(question: list[int], place: int, text: list[int], at: int) -> int:
+    """How many tokens in a row, up to GRAM, are the same around a shared one."""
+    before = after = 0
+    while before < min(place, at, GRAM) and question[place - before - 1] == text[at - before - 1]:
+        before += 1
+    most = min(len(question) - place, len(text) - at, GRAM)
+    while after < most and question[place + after] == text[at + after]:
+        after += 1
+    return before + after
+
+
+def _codes(numbers: Array) -> Array:
+    bits = np.uint64(BITS)
+    codes: Array = (((numbers[:-2] << bits) | numbers[1:-1]) << bits) | numbers[2:]
+    return codes
+
+
+def _keys(tokens: Array, ends: Array, lengths: Array) -> Keys:
+    """The rarest key of each part of each question; of equals that with the longest words, which texts have less often.
+
+    `lengths` is by number of a word. A question has one part up to 5 tokens, two up to 8, then at least three, and at
+    least one for each PART tokens.
+    """
+    if len(tokens) < KEY:
+        return Keys(*(np.zeros(0, kind) for kind in (np.uint64, np.int32, np.int32, np.uint64, np.int32)))
+    sizes = np.diff(ends, prepend=0)
+    parts = np.maximum(np.clip(sizes // KEY, 1, 3), -(-sizes // PART))
+    question = np.repeat(np.arange(len(ends)), sizes)
+    place = np.arange(len(tokens)) - (ends - sizes)[question]
+    part = place * parts[question] // sizes[question] + (np.cumsum(parts) - parts)[question]
+    codes = _codes(tokens.astype(np.uint64))
+    _, which, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    letters = lengths[tokens]
+    letters = letters[:-2] + letters[1:-1] + letters[2:]
+    inside = ((part[:-2] == part[2:]) & (letters > 0)).nonzero()[0]
+    order = inside[np.lexsort((-letters[inside], counts[which[inside]], part[inside]))]
+    chosen = order[np.diff(part[order], prepend=-1) != 0]  # one for each part
+    edges = np.bincount(part).cumsum()
+    low, high = (edges - np.bincount(part))[part[chosen]], edges[part[chosen]] - KEY
+    others = np.where(chosen - low > high - chosen, low, high)
+    _, which, counts = np.unique(codes[chosen], return_inverse=True, return_counts=True)
+    kept = np.argsort(codes[chosen], kind="stable")
+    kept = kept[counts[which[kept]] <= SHARED]
+    chosen, others = chosen[kept], others[kept]
+    columns = (question[chosen], place[chosen], others - chosen)
+    questions, places, further = (column.astype(np.int32) for column in columns)
+    return Keys(codes[chosen], questions, places, codes[others], further)
