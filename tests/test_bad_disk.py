@@ -37,7 +37,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_I
 from yearling.cli import main
 main()
 """
-VERDICTS = 5
+VERDICTS = 15
 
 
 @dataclass

@@ -70,7 +70,7 @@ RECIPES = {
         "name: one\ngenerate: {}\ntrain: {}\n", "teacher: {model:", "student: {base:", lines=2
     ),
     "three problems at once": recipe(
-        "curate: {novelty: 2, exakt: 1}\n", "name: is missing", "curate.novelty", "did you mean exact?", lines=3
+        "curate: {novelty: 2, neer: 1}\n", "name: is missing", "curate.novelty", "did you mean near?", lines=3
     ),
     "override of an unknown knob": recipe(
         DATA, "curate.noveltyy", "did you mean novelty?", command="run @/r.yaml --curate.noveltyy 1"

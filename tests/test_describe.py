@@ -454,7 +454,7 @@ def test_a_run_is_described_before_and_after_it_is_curated(project: Path, capsys
 
     recipe = project / "recipe.yaml"
     recipe.write_text("name: first\nimport: [{path: d.jsonl}]\ncurate: {}\n", encoding="utf-8")
-    lines = [json.dumps({"prompt": prompt, "completion": "An owl."}) for prompt in rows]
+    lines = [json.dumps({"prompt": prompt, "completion": "An owl sits in the rain and hoots."}) for prompt in rows]
     (project / "d.jsonl").write_text("\n".join(lines), encoding="utf-8")
     run.delete()
     yearling(project, "import", str(recipe))
@@ -489,5 +489,3 @@ def test_what_is_not_there_is_refused(project: Path) -> None:
         yearling(project, "curate", "--describe")
     with pytest.raises(UserError, match="Runs here: first"):
         yearling(project, "curate", "--describe", "second")
-    with pytest.raises(UserError, match="--json goes with --describe"):
-        yearling(project, "curate", "--json")

@@ -200,7 +200,7 @@ def test_each_number_lies_between_low_and_high(server: OpenAIServer, project: Pa
 def test_the_exam_over_imported_rows_is_asked_itself(server: OpenAIServer, project: Path) -> None:
     plan = Recipe.model_validate({
         "name": "one", "teacher": {"model": "openai:tutor", "base_url": server.url, "price": PRICE},
-        "import": [{"path": project / "borrowed.jsonl"}], "curate": {"test": 0.6, "novelty": None},
+        "import": [{"path": project / "borrowed.jsonl"}], "curate": {"test": 0.6, "off": ["shape"]},
         "student": {"base": "b"}, "eval": {"questions": ["What is salt?"], "max_rows": 30},
     })  # fmt: skip
     with pytest.raises(UserError, match="yearling import"):

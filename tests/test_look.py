@@ -126,7 +126,7 @@ def train(run: Run, records: list[Record], named: str | None = None) -> None:
 
 def test_a_new_run_is_told_what_to_type_first(run: Run) -> None:
     data = status(run)
-    assert [stage["stage"] for stage in data["stages"]] == ["generate", "import", "curate", "train", "export", "eval"]
+    assert [stage["stage"] for stage in data["stages"]] == ["import", "generate", "curate", "train", "export", "eval"]
     assert {stage["state"] for stage in data["stages"]} == {"not yet"}
     assert data["next"] == "yearling generate recipe.yaml" and data["progress"] is None
     assert not (run.path / ".lock").exists()
@@ -207,11 +207,11 @@ def test_runs_are_listed_with_their_exam(run: Run) -> None:
     run.finish(manifest("eval", results={"ratio": ratio, "student_stopped": stopped}))
     rows = runs(run.root)
     assert [row["run"] for row in rows] == ["bot", "second"]
-    assert rows[0]["rows"] == 42 and rows[0]["cost_usd"] == 0.5 and rows[0]["stages"] == ["generate", "import", "eval"]
+    assert rows[0]["rows"] == 42 and rows[0]["cost_usd"] == 0.5 and rows[0]["stages"] == ["import", "generate", "eval"]
     assert rows[0]["bytes"] == sum(p.stat().st_size for p in run.path.rglob("*"))
     assert rows[1]["ratio"] is None and rows[1]["rows"] is None
     text = printed(runs_view(rows))
-    for fact in ("0.61 (0.55 to 0.68)", "90% (70% to 97%)", "42", "$0.50", "generate import eval", "nothing"):
+    for fact in ("0.61 (0.55 to 0.68)", "90% (70% to 97%)", "42", "$0.50", "import generate eval", "nothing"):
         assert fact in text
     json.dumps(rows)
 

@@ -213,7 +213,7 @@ def test_without_a_terminal_lines_are_plain_and_events_hold_numbers(server: Open
         assert isinstance(last[name], (int, float)), name
     assert last["projected_usd"] == pytest.approx(last["cost_usd"])
     run = status(Run(project, "one"))
-    assert run["stages"][0]["progress"]["done"] == NUM
+    assert run["stages"][1]["progress"]["done"] == NUM
 
 
 FACTS = {"rejected": 2, "reasons": {"not novel": 2}, "cached": 0, "in_flight": 0, "limit": 8, "tokens": 0,

@@ -49,10 +49,15 @@ import:
   - {path: more.csv, format: csv, licence: MIT, answer: true}
 curate:
   length: {min_prompt: 1, max_prompt: 50, min_completion: 2, max_completion: 60}
-  shape: false
-  refusal: false
-  exact: false
+  off: [shape, refusal, exact]
+  language: recipe
+  personal: mask
+  near: {above: 0.5, on: prompt}
+  semantic: {above: 0.9, model: multilingual}
   novelty: null
+  decontaminate: [exam.jsonl]
+  judge: {min_score: 3, rubric: rubric.txt}
+  select: 9
   test: 0.25
 student: {base: some/model, template: alpaca, max_seq_length: 512}
 train:
@@ -121,6 +126,8 @@ def test_every_knob_is_taken_as_written(path: Path, project: Path) -> None:
     assert sorted(written(data, every)) == sorted(every), "this recipe sets every knob that there is"
     dumped = recipe.model_dump(mode="json", by_alias=True)
     data["teacher"]["template"] = str(project / "teacher.jinja")
+    data["curate"]["decontaminate"] = [str(project / "exam.jsonl")]
+    data["curate"]["judge"]["rubric"] = str(project / "rubric.txt")
     data["generate"]["seeds"] = str(project / "data/seeds.jsonl")
     data["generate"]["documents"]["path"] = str(project / "docs")
     for name in ("personas", "systems", "prompts"):
@@ -332,7 +339,7 @@ def test_no_number_is_infinite(path: Path) -> None:
 
 
 def test_flags_are_read_as_yaml_reads_them() -> None:
-    tokens = ["--train.learning-rate", "1e-4", "--train.epochs=2", "--curate.novelty", "null", "--curate.shape=false"]
+    tokens = ["--train.learning-rate", "1e-4", "--train.epochs=2", "--curate.novelty", "null", "--curate.off=[shape]"]
     tokens += [
         "--export.quant",
         "[f16, q8_0]",
@@ -346,7 +353,7 @@ def test_flags_are_read_as_yaml_reads_them() -> None:
         "train.learning_rate": 1e-4,
         "train.epochs": 2,
         "curate.novelty": None,
-        "curate.shape": False,
+        "curate.off": ["shape"],
         "export.quant": ["f16", "q8_0"],
         "generate.answer.system": "a: b: c",
         "name": "x=y",

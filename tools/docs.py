@@ -23,6 +23,7 @@ VERBS = [
     "curate",
     "audit",
     "train",
+    "masks",
     "export",
     "eval",
     "chat",

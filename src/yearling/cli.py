@@ -357,8 +357,8 @@ def _of_the_machine(error: Exception) -> str | None:
         place = Path(error.filename or place)
     elif isinstance(error, sqlite3.Error) and ("full" in said or "disk I/O" in said):
         code = errno.ENOSPC if "full" in said or _is_full(place) else errno.EIO
-    elif isinstance(error, RuntimeError) and _is_full(place):
-        code = errno.ENOSPC  # native writers know no better than "unexpected pos 576 vs 534"
+    elif _is_full(place):
+        code = errno.ENOSPC  # native writers know no better than "unexpected pos 576 vs 534", or "channel closed"
     if "No space left" in said or code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"no space left on the disk for {place}. Free some and run the same command again."
     if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):

@@ -33,6 +33,19 @@ _OPENING = (
     r"(?:^|[.!?\u3002\u0964\u061f,;:\u060c\u3001\u2013\u2014(][)\]]?[ \n]?|\n(?:[-*\u2022]|\d{1,3}[.)])? ?| - "
     r"| (?:that|because|since|and|but|so|dass|weil|denn|aber|und|que|et|mais|car|pero|porque|y|e|ma|mas) )"
 )
+# Hints that are words of any answer, and what a phrase that holds one says besides, in the same sentence.
+_EVERYDAY = frozenset(
+    ("i", "me", "my", "m", "j", "come", "question", "task", "topic", "request", "let", "someone", "somebody", "training")
+) | frozenset(
+    ("generated", "prompt", "query", "access", "en", "mi", "ca", "pot", "ben", "size", "bu", "mes", "sont", "ce", "eu")
+)
+_DENIALS = frozenset(
+    ("cannot", "can", "could", "t", "not", "unable", "unwilling", "rather", "prefer", "sorry", "afraid", "apologize")
+) | frozenset(
+    ("apologise", "decline", "refuse", "regret", "no", "non", "ne", "nu", "pas", "beyond", "against", "unfortunately")
+) | frozenset(("must", "have", "stop", "help", "assist", "ai", "violates", "outside", "inappropriate", "ask", "find"))  # fmt: skip
+_SENTENCE_END = re.compile(r"[.!?\n]+")
+_MARKS = "\"'`>\u201c\u201e\u00ab\u300c\u300e"
 _RUNS = ("  ", "\n ", " \n", "\n\n", "\t", "\r")
 _HEAD = 600
 _BLANKED = str.maketrans(dict.fromkeys(".,;:!?()[]-/'\"", " "))
@@ -108,10 +121,11 @@ def _refusal(answer: str, row: Row, at: int) -> str | None:
     text = _plain(answer)
     words = text.translate(_BLANKED).split()
     other = not text.isascii() and _OTHER_LETTERS.search(text) is not None
-    if not other and phrases.hints.isdisjoint(words):
+    if not other and (phrases.hints.isdisjoint(words) or not _near_denial(text, words, phrases)):
         return None
     of_itself = other or not phrases.selves.isdisjoint(words)
-    text = _QUOTED.sub('""', text)
+    if any(mark in text for mark in _MARKS):
+        text = _QUOTED.sub('""', text)
     asked = _plain("\n".join(turn.content for turn in row.turns[:at] if turn.role == "user"))
     if match := phrases.strong.search(text):
         reason = f"refuses the task: {match['phrase']}"
@@ -127,6 +141,20 @@ def _refusal(answer: str, row: Row, at: int) -> str | None:
         return None
     system = _plain("\n".join(turn.content for turn in row.turns[:at] if turn.role == "system"))
     return None if phrases.prompt.search(asked) or phrases.scope.search(system) else reason
+
+
+def _near_denial(text: str, words: list[str], phrases: _Phrases) -> bool:
+    """Whether a hint is more than an everyday word, or stands in one sentence with a word of denial or of itself."""
+    hints = phrases.hints.intersection(words)
+    if not hints <= _EVERYDAY:
+        return True
+    if _DENIALS.isdisjoint(words) and phrases.selves.isdisjoint(words):
+        return False
+    for sentence in _SENTENCE_END.split(text):
+        said = sentence.translate(_BLANKED).split()
+        if not hints.isdisjoint(said) and not (_DENIALS.isdisjoint(said) and phrases.selves.isdisjoint(said)):
+            return True
+    return False
 
 
 def _plain(text: str) -> str:

@@ -42,6 +42,7 @@ _QUOTED = re.compile(
     r"|(?<!\w)'(?:[^'\n]|(?<=\w)'(?=\w)){1,400}'(?!\w)|```.{0,5000}?```|(?:^|\n)>[^\n]*",
     re.DOTALL,
 )
+_SENTENCE_END = re.compile(r"[.!?\n]+")
 _SPOKEN = re.compile(r"(?:^|\n)\W{0,3}[^\W\d][\w .'-]{0,24}(?: \([^)\n]{1,40}\))?\W{0,3}: ?[^\n]*")
 
 
@@ -53,6 +54,7 @@ class _Lexicon(NamedTuple):
     tried: dict[str, list[int]]
     run_on: tuple[str, ...]
     patterns: list[tuple[str, frozenset[str], str]]
+    calls: list[frozenset[str]]
     reported: re.Pattern[str]
     denied: re.Pattern[str]
     asked: re.Pattern[str]
@@ -64,10 +66,12 @@ def _lexicon() -> _Lexicon:
     names = {name: meaning for name, _, meaning in (line.partition(" = ") for line in sections["names"])}
     tried: dict[str, list[int]] = {}
     patterns: list[tuple[str, frozenset[str], str]] = []
+    called: list[frozenset[str]] = []
     for kind in _WEIGHTS:
         for line in sections[kind]:
             words, _, expression = line.partition(" : ")
             calls, others = (_words(part, names) for part in (f"{words} & ".split(" & ")[:2]))
+            called.append(calls)
             for word in calls:
                 tried.setdefault(word, []).append(len(patterns))
             patterns.append((kind, others, re.sub(r"<(\w+)>", lambda match: names[match[1]], expression)))
@@ -78,6 +82,7 @@ def _lexicon() -> _Lexicon:
         tried=tried,
         run_on=tuple(word for word in tried if _RUN_ON.match(word)),
         patterns=patterns,
+        calls=called,
         reported=re.compile("|".join(sections["reported"])),
         denied=re.compile("|".join(sections["denied"])),
         asked=re.compile("|".join(sections["asked"])),
@@ -131,6 +136,8 @@ def _answer(text: str, row: Row, at: int) -> tuple[float, str]:
         return 0.0, ""
     every = called.union(words)
     due = _due(called, every, lexicon)
+    if due and text.isascii():
+        due = _together(due, plain, lexicon)
     if not (due or called & lexicon.slurs) or not _weigh(plain, due, lexicon)[1]:
         return 0.0, ""
     # Quotes and the prompt are looked at last: most rows never get here.
@@ -153,6 +160,18 @@ def _due(called: frozenset[str], every: frozenset[str], lexicon: _Lexicon) -> li
             if met[others]:
                 due.add(index)
     return sorted(due)
+
+
+def _together(due: list[int], text: str, lexicon: _Lexicon) -> list[int]:
+    """Of the expressions to try those whose words stand in one sentence, or in two that follow one another."""
+    sentences = [frozenset(part.translate(_BLANKED).split()) for part in _SENTENCE_END.split(text)]
+    spans = [one | other for one, other in zip(sentences, [*sentences[1:], frozenset[str]()], strict=True)]
+    kept = []
+    for index in due:
+        calls, others = lexicon.calls[index], lexicon.patterns[index][1]
+        if not others or any(not others.isdisjoint(span) and not calls.isdisjoint(span) for span in spans):
+            kept.append(index)
+    return kept
 
 
 def _weigh(text: str, due: list[int], lexicon: _Lexicon) -> tuple[float, str]:
