@@ -35,15 +35,65 @@ _OPENING = (
 )
 # Hints that are words of any answer, and what a phrase that holds one says besides, in the same sentence.
 _EVERYDAY = frozenset(
-    ("i", "me", "my", "m", "j", "come", "question", "task", "topic", "request", "let", "someone", "somebody", "training")
+    (
+        "i",
+        "me",
+        "my",
+        "m",
+        "j",
+        "come",
+        "question",
+        "task",
+        "topic",
+        "request",
+        "let",
+        "someone",
+        "somebody",
+        "training",
+    )
 ) | frozenset(
     ("generated", "prompt", "query", "access", "en", "mi", "ca", "pot", "ben", "size", "bu", "mes", "sont", "ce", "eu")
 )
-_DENIALS = frozenset(
-    ("cannot", "can", "could", "t", "not", "unable", "unwilling", "rather", "prefer", "sorry", "afraid", "apologize")
-) | frozenset(
-    ("apologise", "decline", "refuse", "regret", "no", "non", "ne", "nu", "pas", "beyond", "against", "unfortunately")
-) | frozenset(("must", "have", "stop", "help", "assist", "ai", "violates", "outside", "inappropriate", "ask", "find"))  # fmt: skip
+_DENIALS = (
+    frozenset(
+        (
+            "cannot",
+            "can",
+            "could",
+            "t",
+            "not",
+            "unable",
+            "unwilling",
+            "rather",
+            "prefer",
+            "sorry",
+            "afraid",
+            "apologize",
+        )
+    )
+    | frozenset(
+        (
+            "apologise",
+            "decline",
+            "refuse",
+            "regret",
+            "no",
+            "non",
+            "ne",
+            "nu",
+            "pas",
+            "beyond",
+            "against",
+            "unfortunately",
+        )
+    )
+    | frozenset(
+        ("must", "have", "stop", "help", "assist", "ai", "violates", "outside", "inappropriate", "ask", "impossible")
+    )
+)
+_MACHINES = frozenset(
+    ("ai", "ki", "ia", "llm", "assistant", "chatbot", "bot", "model", "virtual", "digital", "intelligence", "language")
+) | frozenset(("assistent", "assistentin", "sprachmodell", "assistante", "modèle", "asistente", "intelligenz"))
 _SENTENCE_END = re.compile(r"[.!?\n]+")
 _MARKS = "\"'`>\u201c\u201e\u00ab\u300c\u300e"
 _RUNS = ("  ", "\n ", " \n", "\n\n", "\t", "\r")
@@ -133,7 +183,7 @@ def _refusal(answer: str, row: Row, at: int) -> str | None:
         if phrases.piece.search(asked):
             return None
         reason = f"opens with a refusal: {match['phrase']}"
-    elif of_itself and (match := phrases.own.search(text) or phrases.anywhere.search(text)):
+    elif of_itself and (match := phrases.own.search(text) or _anywhere(text, other, words, phrases)):
         if phrases.topic.search(asked) and phrases.piece.search(asked):
             return None
         reason = f"speaks as an assistant in place of an answer: {match['phrase']}"
@@ -141,6 +191,11 @@ def _refusal(answer: str, row: Row, at: int) -> str | None:
         return None
     system = _plain("\n".join(turn.content for turn in row.turns[:at] if turn.role == "system"))
     return None if phrases.prompt.search(asked) or phrases.scope.search(system) else reason
+
+
+def _anywhere(text: str, other: bool, words: list[str], phrases: _Phrases) -> re.Match[str] | None:
+    """A phrase that may stand anywhere; in Latin letters each names a machine."""
+    return None if not other and _MACHINES.isdisjoint(words) else phrases.anywhere.search(text)
 
 
 def _near_denial(text: str, words: list[str], phrases: _Phrases) -> bool:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from yearling.curate.rows import Opinion, Row
 
 FAILS_AT = 0.5
+REACH = 14  # words that an expression spans at most, as good as always
 SLUR, THREAT, INSULT, GROUP, NEAR, WEAK = 1.0, 0.9, 0.8, 0.8, 0.5, 0.3
 _WEIGHTS = {
     "threat": (THREAT, "threatens"),
@@ -42,7 +43,6 @@ _QUOTED = re.compile(
     r"|(?<!\w)'(?:[^'\n]|(?<=\w)'(?=\w)){1,400}'(?!\w)|```.{0,5000}?```|(?:^|\n)>[^\n]*",
     re.DOTALL,
 )
-_SENTENCE_END = re.compile(r"[.!?\n]+")
 _SPOKEN = re.compile(r"(?:^|\n)\W{0,3}[^\W\d][\w .'-]{0,24}(?: \([^)\n]{1,40}\))?\W{0,3}: ?[^\n]*")
 
 
@@ -137,7 +137,7 @@ def _answer(text: str, row: Row, at: int) -> tuple[float, str]:
     every = called.union(words)
     due = _due(called, every, lexicon)
     if due and text.isascii():
-        due = _together(due, plain, lexicon)
+        due = _together(due, words, lexicon)
     if not (due or called & lexicon.slurs) or not _weigh(plain, due, lexicon)[1]:
         return 0.0, ""
     # Quotes and the prompt are looked at last: most rows never get here.
@@ -162,14 +162,15 @@ def _due(called: frozenset[str], every: frozenset[str], lexicon: _Lexicon) -> li
     return sorted(due)
 
 
-def _together(due: list[int], text: str, lexicon: _Lexicon) -> list[int]:
-    """Of the expressions to try those whose words stand in one sentence, or in two that follow one another."""
-    sentences = [frozenset(part.translate(_BLANKED).split()) for part in _SENTENCE_END.split(text)]
-    spans = [one | other for one, other in zip(sentences, [*sentences[1:], frozenset[str]()], strict=True)]
+def _together(due: list[int], words: list[str], lexicon: _Lexicon) -> list[int]:
+    """Of the expressions to try those whose words stand within `REACH` words of one another."""
+    wanted = frozenset[str]().union(*(lexicon.calls[index] | lexicon.patterns[index][1] for index in due))
+    places = [(place, word) for place, word in enumerate(words) if word in wanted]
     kept = []
     for index in due:
         calls, others = lexicon.calls[index], lexicon.patterns[index][1]
-        if not others or any(not others.isdisjoint(span) and not calls.isdisjoint(span) for span in spans):
+        near = [place for place, word in places if word in others] if others else []
+        if not others or any(abs(place - other) <= REACH for place, word in places if word in calls for other in near):
             kept.append(index)
     return kept
 
