@@ -67,7 +67,7 @@ def searcher(folder: Path) -> engine.Work:
         for question, answer in zip(asked.to_pylist(), answered.to_pylist(), strict=True):
             tokens = [turn.split(" ") for text in (question, answer) for turn in text.split(BETWEEN) if turn]
             for n, exam in enumerate(sets):
-                leak = next(filter(None, map(exam.leak_in_tokens, tokens)), None)
+                leak = next(filter(None, map(exam.leak_in_tokens, tokens)), None) if len(exam) else None
                 columns[2 * n].append(leak.name if leak else None)
                 columns[2 * n + 1].append(leak.share if leak else 0.0)
         schema = _schema()

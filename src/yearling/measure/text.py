@@ -28,6 +28,7 @@ OUTER = (
 
 # Between digits such a mark is part of a number; anywhere else it reads as a space, as a list's mark before all does.
 _IN_NUMBERS = re.compile(rf"(?<=\d)[{re.escape(OUTER)}](?=\d)")
+_NUMBER = re.compile(rf"\d[{re.escape(OUTER)}]\d")
 _AS_SPACES = str.maketrans(dict.fromkeys(OUTER, " "))
 _LIST_MARK = re.compile("[-*\u2022\u2013\u2014] ")
 _ASCII_TOKEN = re.compile(r"[a-z0-9]+")
@@ -82,8 +83,9 @@ def fold_marks(text: str) -> str:
     """`fold_spaces`, and the marks of sentences and quotes taken out everywhere but between two digits."""
     spaced = fold_spaces(text)
     bare = spaced[2:] if _LIST_MARK.match(spaced) else spaced
-    kept = _IN_NUMBERS.findall(bare)
-    parts = _IN_NUMBERS.split(bare) if kept else [bare]
+    if not _NUMBER.search(bare):  # most texts
+        return " ".join(bare.translate(_AS_SPACES).split()) or spaced
+    kept, parts = _IN_NUMBERS.findall(bare), _IN_NUMBERS.split(bare)
     told = [part.translate(_AS_SPACES) for part in parts]
     joined = told[0] + "".join(mark + part for mark, part in zip(kept, told[1:], strict=True))
     return " ".join(joined.split()) or spaced
