@@ -18,7 +18,7 @@ train               school: LoRA on proved rows
 export              press: GGUF files, proved against the merged model
 evaluate            exam: base, student, teacher side by side
 pipeline            the stages in one tuple
-serve · look · doctor · demo · cli   what a user types
+serve · look · audit · masks · doctor · demo · cli   what a user types
 
 In a notebook:
 
