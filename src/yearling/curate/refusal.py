@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import cache
-from importlib.resources import files
 from typing import NamedTuple
 
 from yearling.curate.rows import Row
+from yearling.measure.phrase_file import sections as read_sections
 
 _APOSTROPHES = str.maketrans("\u2019\u2018\u02bc\u0060\u00b4", "'''''")
 # Hamza on alif is left out as often as written; vowel signs, tatweel and zero-width marks only get in the way.
@@ -139,19 +139,17 @@ def _phrases() -> _Phrases:
 
 
 def _sections() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    section: list[str] = []
+    """The file's sections with the names in angle brackets spelt out."""
+    found = read_sections("yearling.curate", "phrases.txt", "NFKC")
     names: dict[str, str] = {}
-    source = files("yearling.curate").joinpath("phrases.txt").read_text(encoding="utf-8")
-    for line in unicodedata.normalize("NFKC", source).splitlines():
-        if heading := re.fullmatch(r"\[(\w+)\]", line):
-            section = found.setdefault(heading[1], [])
-        elif line and not line.startswith("#"):
-            section.append(re.sub(r"<(\w+)>", lambda match: names[match[1]], line))
-            if section is found.get("names"):
-                name, _, meaning = section[-1].partition(" = ")
-                names[name] = f"(?:{meaning})"
-    return found
+
+    def spelt(line: str) -> str:
+        return re.sub(r"<(\w+)>", lambda match: names[match[1]], line)
+
+    for line in found.pop("names"):
+        name, _, meaning = spelt(line).partition(" = ")
+        names[name] = f"(?:{meaning})"
+    return {section: [spelt(line) for line in lines] for section, lines in found.items()}
 
 
 def refusal_in(row: Row) -> str | None:

@@ -12,10 +12,10 @@ import codecs
 import re
 import unicodedata
 from functools import cache
-from importlib.resources import files
 from typing import NamedTuple
 
 from yearling.curate.rows import Opinion, Row
+from yearling.measure.phrase_file import sections as read_sections
 
 FAILS_AT = 0.5
 REACH = 14  # words that an expression spans at most, as good as always
@@ -62,7 +62,7 @@ class _Lexicon(NamedTuple):
 
 @cache
 def _lexicon() -> _Lexicon:
-    sections = _sections()
+    sections = read_sections("yearling.curate", "toxic.txt")
     names = {name: meaning for name, _, meaning in (line.partition(" = ") for line in sections["names"])}
     tried: dict[str, list[int]] = {}
     patterns: list[tuple[str, frozenset[str], str]] = []
@@ -99,18 +99,6 @@ def _words(part: str, names: dict[str, str]) -> frozenset[str]:
 def _compiled(expression: str) -> re.Pattern[str]:
     """Compiled when first called for: most expressions of most languages never are."""
     return re.compile(expression)
-
-
-def _sections() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    section: list[str] = []
-    source = files("yearling.curate").joinpath("toxic.txt").read_text(encoding="utf-8")
-    for line in unicodedata.normalize("NFC", source).splitlines():
-        if heading := re.fullmatch(r"\[(\w+)\]", line):
-            section = found.setdefault(heading[1], [])
-        elif line and not line.startswith("#"):
-            section.append(line)
-    return found
 
 
 def toxicity(row: Row) -> Opinion:

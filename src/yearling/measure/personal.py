@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Literal, NamedTuple
 
+from yearling.measure.phrase_file import sections
 from yearling.record import Message
 
 Kind = Literal["key", "password", "card", "IBAN", "e-mail", "phone", "address"]
@@ -110,18 +110,13 @@ def _lower(text: str) -> str:
 
 # -- words around
 
-
-def _lines(section: str) -> list[str]:
-    lines = files("yearling.measure").joinpath("personal.txt").read_text(encoding="utf-8").splitlines()
-    start = lines.index(f"[{section}]") + 1
-    stop = next((at for at in range(start, len(lines)) if re.fullmatch(r"\[\w+\]", lines[at])), len(lines))
-    return [line for line in lines[start:stop] if line and not line.startswith("#")]
+_LISTS = sections("yearling.measure", "personal.txt")
 
 
 @cache
 def _words(section: str) -> re.Pattern[str]:
     """The expressions of one section of `personal.txt`, as one; kinds that mask wrote do not count."""
-    either = "|".join(_lines(section))
+    either = "|".join(_LISTS[section])
     return re.compile(rf"(?<![a-z\u00df-\u00ff])(?!(?:phone|address|password|key|card)\])(?:{either})")
 
 
@@ -137,17 +132,17 @@ def _last(section: str, text: str) -> int:
 
 # -- keys and passwords
 
-MARKS = [line.partition(" ")[0] for line in _lines("mark")]
+MARKS = [line.partition(" ")[0] for line in _LISTS["mark"]]
 # By the sign they hold: one look for it spares a text without it the looks for each of them.
 KEY_MARKS = {
     "_": [mark for mark in MARKS if "_" in mark],
     "-": [mark for mark in MARKS if "-" in mark],
     "": [mark for mark in MARKS if "_" not in mark and "-" not in mark],
 }
-KEYS = re.compile("|".join(line.partition(" ")[2] for line in _lines("mark")))
+KEYS = re.compile("|".join(line.partition(" ")[2] for line in _LISTS["mark"]))
 KEY_SIGNS = ("key", "token", "secret", "bearer", "api")
 LONG = re.compile(r"[\w+/=~-]{16}")
-FOREIGN_SIGNS = tuple(_lines("secret"))
+FOREIGN_SIGNS = tuple(_LISTS["secret"])
 PASSWORD_SIGNS = tuple(word for word in FOREIGN_SIGNS if word.isascii())
 SPECIMENS = frozenset(("AKIAIOSFODNN7EXAMPLE",))  # of Amazon's own documentation
 QUOTE = r"[\s\"'`*(\u201e\u201c\u2018\u00ab\u300c]"
@@ -212,9 +207,9 @@ CARD = re.compile(
 )
 # Payment networks by first digits: Visa, Mastercard, American Express, Discover, JCB, Diners, UnionPay, Maestro.
 NETWORK = re.compile(r"4|5[0-8]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[047568]|6(?:011|[4-9]|2|3)")
-TEST_CARDS = frozenset(_lines("card"))
+TEST_CARDS = frozenset(_LISTS["card"])
 IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?![a-z0-9])")
-IBAN_LENGTHS = {country: int(line[:2]) for line in _lines("iban") for country in line[2:].split()}
+IBAN_LENGTHS = {country: int(line[:2]) for line in _LISTS["iban"] for country in line[2:].split()}
 SPECIMEN_IBANS = frozenset(("DE89370400440532013000", "GB82WEST12345698765432", "GB29NWBK60161331926819"))
 
 
@@ -319,7 +314,7 @@ def _own(lowered: str, match: re.Match[str], digits: str) -> bool:
 PLACE = r"(?:[A-Z]{1,2}\d[A-Z\d]? ?\d{1,2}[A-Z]{2}|[A-Z]{2} \d{5})"  # a British postcode, or a state and its ZIP code
 NAME = r"[A-Z\u00c0-\u00de\u0410-\u042f][\w'\u2019.-]{0,30}"
 ROAD, STRASSE, RUE, CALLE = (
-    "|".join(map(re.escape, _lines(section))) for section in ("road", "strasse", "rue", "calle")
+    "|".join(map(re.escape, _LISTS[section])) for section in ("road", "strasse", "rue", "calle")
 )
 # The street behind a house number, or before it.
 BEHIND = re.compile(
@@ -331,8 +326,8 @@ AHEAD = re.compile(
     rf"|\b(?:{CALLE}) ?[^\n;.\d]{{2,40}},?(?: ?n\.? ?\u00ba| n\u00fam\.| \u0434\.| \u0434\u043e\u043c)?)\Z"
 )
 # What stands ahead ends in one of these, or holds one of those: looked at first, as most numbers are no house's.
-ENDS = frozenset(line[-3:] for line in _lines("strasse"))
-BEGINS = frozenset(("Am", "An", "Im", "In", "Auf", "Zum", "Zur", *_lines("calle")))
+ENDS = frozenset(line[-3:] for line in _LISTS["strasse"])
+BEGINS = frozenset(("Am", "An", "Im", "In", "Auf", "Zum", "Zur", *_LISTS["calle"]))
 SIGNS = frozenset(("n\u00ba", "n.\u00ba", "\u00ba", "n\u00fam.", "\u0434.", "\u0434\u043e\u043c"))  # of a house number
 PROSE = frozenset("defghjklmnosuvwxyz")  # no word for a street behind its number begins so
 REST = re.compile(r"(?: ?[a-zA-Z]\b)?(?:[/-]\d{1,4})?")
