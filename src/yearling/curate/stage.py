@@ -25,6 +25,7 @@ from yearling.recipe import Recipe
 from yearling.record import digest
 from yearling.run_folder import Run, read_json, write_json
 
+READING_TAKES = 60.0  # of a hundred parts of the time, about
 READING = 2  # version of the reading step's files
 
 # What to change where a judge took too much.
@@ -58,25 +59,30 @@ def run_curate(recipe: Recipe, run: Run, questions: Sequence[tuple[str, str]] = 
         raise UserError(
             f"recipe {recipe.name} has no `curate:` section. Add `curate: {{}}` to judge with the defaults."
         )
-    done = 0
-    with progress(run, "curate", len(JUDGES), "judges") as advance:
+    place = -1  # of the judge that speaks; the reading step comes before the first
+    with progress(run, "curate", 100, "%") as advance:
 
         def told(rows: int, of: int) -> None:
-            advance(done + min(rows / of, 0.99) if of else done, rows=rows, of=of)
+            part = min(rows / of, 0.99) if of else 0.0
+            advance(part * READING_TAKES if place < 0 else _percent(place + part), rows=rows, of=of)
 
         corpus = open_corpus(run, [*questions, *own_questions(recipe)], told)
         engine.start(recipe.ray_address)
         by_hand = np.isin(corpus.ids.to_numpy(zero_copy_only=False), list(kept(run)))
         first = np.full(len(corpus), -1, np.int16)  # of the judges, the first that failed a record
         read = _read(recipe, corpus)
-        for judge in JUDGES:
+        for place, judge in enumerate(JUDGES):
             said = _judged(judge, corpus, first, recipe, read)
-            first[said.failed & (first < 0) & ~by_hand] = done
-            done += 1
-            advance(done, accepted=int(np.count_nonzero(first < 0)))
+            first[said.failed & (first < 0) & ~by_hand] = place
+            advance(_percent(place + 1), judge=judge.name, accepted=int(np.count_nonzero(first < 0)))
     counts = _counts(corpus, first, recipe)
     shutil.rmtree(corpus.work, ignore_errors=True)
     return counts
+
+
+def _percent(judges: float) -> float:
+    """How far curate is when so many judges have spoken."""
+    return READING_TAKES + (100 - READING_TAKES) * judges / len(JUDGES)
 
 
 def own_questions(recipe: Recipe) -> list[tuple[str, str]]:
