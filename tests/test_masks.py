@@ -364,6 +364,7 @@ def _data(rows: list[Row]) -> list[dict[str, Any]]:
     return [{"input_ids": row.tokens, "labels": row.labels} for row in rows]
 
 
+@pytest.mark.slow
 def test_the_pinned_trainers_batches_keep_the_labels() -> None:
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 

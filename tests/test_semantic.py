@@ -137,6 +137,7 @@ def planted(model: str, above: float) -> tuple[float, float, int]:
     return found / faulty.sum(), found / max(failed.sum(), 1), int((failed & near).sum())
 
 
+@pytest.mark.slow
 @MEANT
 def test_the_planted_paraphrases_are_found() -> None:
     recall, precision, near = planted("multilingual", 0.63)

@@ -131,7 +131,7 @@ how = st.tuples(st.sampled_from(FORMATS), spoils, st.integers(0, 2**32))
 some = st.lists(st.one_of(single, talks), min_size=1, max_size=8)
 
 
-@fuzzed(40)
+@fuzzed(15)
 @given(some, how)
 def test_some_fuzzed_files(tmp_path_factory: pytest.TempPathFactory, rows: Any, how: Any) -> None:
     one_file(tmp_path_factory.getbasetemp() / "fuzzed", rows, how)
