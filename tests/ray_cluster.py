@@ -48,7 +48,7 @@ def kill(cluster: Cluster, worker: Any, run: Run, killed: list[bool]) -> None:
     """Kill the worker a moment after the first step began to work, and say whether it still did."""
     while not (found := list(run.path.glob("curate/work/reading-*/group-*"))):
         time.sleep(0.05)
-    time.sleep(6)
+    time.sleep(4)
     cluster.remove_node(worker, allow_graceful=False)
     killed.append(not (found[0] / engine.DONE).exists())
 
