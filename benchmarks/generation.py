@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -30,12 +29,13 @@ from rich.table import Table
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
+from sides import FailedError, environment  # noqa: E402
 from teacher_server import Serving, Settings, serving  # noqa: E402  (a helper of the tests)
 
 LATENCY_MS = 250.0
 OWN = ("yearling", "bare", "yearling_run")  # run by this environment: the driver, the floor, the whole product
 BUSY = 0.4  # load a core, before anything is measured
-RUN_LIMIT_S, INSTALL_LIMIT_S = 300, 900
+RUN_LIMIT_S = 300
 # Pinned where the peer's own ranges let in what it was not written for.
 PEERS = {
     "distilabel": ("distilabel[openai]==1.5.3", "openai==1.109.1", "requests==2.34.2", "datasets==5.2.0"),
@@ -89,10 +89,6 @@ class Marginal:
     cpu: list[float] = field(default_factory=list)
 
 
-class FailedError(Exception):
-    """A side did not install, did not run, or made fewer rows than asked; the message is the reason."""
-
-
 def main() -> None:
     """Measure and print."""
     given = _flags()
@@ -104,7 +100,7 @@ def main() -> None:
     for name in PEERS if given.peers else ():
         news.print(f"environment of {name} …")
         try:
-            sides.append(Side(name, _environment(given.peers_env / name, PEERS[name])))
+            sides.append(Side(name, environment(given.peers_env / name, PEERS[name])))
         except FailedError as error:
             missing[name] = f"does not install: {error}"
     loads = [os.getloadavg()[0]]
@@ -131,25 +127,6 @@ def _flags() -> argparse.Namespace:
     place = Path(tempfile.gettempdir()) / "yearling-peers"
     parser.add_argument("--peers-env", type=Path, default=place, help=f"folder of the peers' environments ({place})")
     return parser.parse_args()
-
-
-def _environment(folder: Path, pins: tuple[str, ...]) -> Path:
-    """The Python of a peer's own environment, made where it is not there yet as pinned."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    made = folder / "pins.json"
-    if made.exists() and json.loads(made.read_text(encoding="utf-8")) == list(pins):
-        return python
-    beside = Path(sys.executable).with_name("uv.exe" if os.name == "nt" else "uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    if uv is None:
-        raise FailedError("uv is not found")
-    for command in (
-        [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-        [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *pins],
-    ):
-        _finished(command, INSTALL_LIMIT_S)
-    made.write_text(json.dumps(pins), encoding="utf-8")
-    return python
 
 
 def _finished(command: Sequence[str], limit_s: int, environment: dict[str, str] | None = None) -> str:

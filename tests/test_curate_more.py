@@ -154,6 +154,35 @@ def test_anyones_file_is_judged_alone_explained_and_mended_by_hand(tmp_path: Pat
     assert manifest and manifest.counts["accepted"] == 3
 
 
+def test_a_file_takes_no_other_runs_folder(run: Run, tmp_path: Path) -> None:
+    data = tmp_path / "x.jsonl"
+    data.write_text("".join(json.dumps({"prompt": q, "completion": a}) + "\n" for q, a in ROWS), encoding="utf-8")
+    before = sorted(run.path.rglob("*"))
+    (run.path / "recipe.yaml").write_text("name: x\ncurate: {}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"is another run.*--name x-2"):
+        command(tmp_path, "curate", str(data))
+    assert sorted(run.path.rglob("*")) == sorted([*before, run.path / "recipe.yaml"])
+    command(tmp_path, "curate", str(data), "--name", "x-2")
+    command(tmp_path, "curate", str(data), "--name", "x-2", "--curate.novelty", "null")
+    assert Run(tmp_path, "x-2").manifest("curate")
+
+
+def test_a_killed_search_for_leaks_is_not_taken_for_another(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found before a kill is of the questions that were asked then."""
+    plan = Recipe.model_validate({"name": "x", "curate": {"test": 0.0}})
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("yearling.curate.contamination.Opinions.fail", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_curate(plan, run, [("a", ROWS[0][0])])
+    counts = run_curate(plan, run, [("b", ROWS[1][0])])
+    assert counts["failed_contamination"] == 1
+    assert [state for state, *_ in verdicts(run, "contamination")] == ["pass", "fail", "pass"]
+
+
 def test_a_name_of_the_hub_is_read_from_its_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
@@ -193,15 +222,16 @@ def test_a_finished_step_is_not_done_again_and_leftovers_are_not_read(tmp_path: 
 
 
 def test_on_a_cluster_a_failed_step_is_done_again_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = pytest.importorskip("ray.exceptions").ObjectLostError
     tries: list[int] = []
 
     def work(out: Path) -> list[str]:
         tries.append(1)
         if len(tries) < 3:
-            raise RuntimeError("a machine was lost")
+            raise lost("0" * 56, "", "")
         return ["part.parquet"]
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(lost):
         engine._step(work, tmp_path / "here")
     assert len(tries) == 1, "on one machine a failure is a failure"
     tries.clear()
@@ -209,7 +239,7 @@ def test_on_a_cluster_a_failed_step_is_done_again_whole(tmp_path: Path, monkeypa
     assert engine._step(work, tmp_path / "there") == [tmp_path / "there/part.parquet"]
     monkeypatch.setattr(engine, "RETRIES", 0)
     tries.clear()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(lost):
         engine._step(work, tmp_path / "once")
 
 

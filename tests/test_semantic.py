@@ -15,7 +15,6 @@ from yearling.curate.semantic import (
     answers_differ,
     facts,
     language,
-    outliers,
     questions_differ,
     row_text,
     semantic_duplicates,
@@ -98,17 +97,6 @@ def test_rows_in_two_languages_or_in_an_unknown_one_stay() -> None:
 
     assert repeated(same) and not repeated(german) and not repeated(same, frozenset({"de"}))
     assert (language(told), language(german[1]), language("  ")) == ("en", "de", "")
-
-
-def test_what_is_unlike_all_others_scores_lowest() -> None:
-    texts = [
-        f"The {colour} {animal} runs over the field."
-        for colour in ("red", "white")
-        for animal in ("fox", "dog", "hare")
-    ]
-    scores = outliers(embed([*texts, "SELECT max(price) FROM invoices GROUP BY year;"]), nearest=2)
-    assert scores.argmin() == 6
-    assert outliers(embed(texts[:1])).tolist() == [0.0]
 
 
 @given(st.text(), st.text())

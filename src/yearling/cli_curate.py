@@ -96,11 +96,20 @@ def _recipe(root: Path, what: str, knobs: list[str]) -> tuple[Recipe, bool]:
     if not data:
         return read_recipe(path, knobs), False
     from yearling.recipe_file import check_recipe, overridden, parse_overrides
+    from yearling.run_folder import Run
 
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removeprefix("hf:").rpartition(".")[0] or path.name).strip("-.")
     source = what if what.startswith("hf:") else str(path.resolve())
     plain: dict[str, Any] = {"name": name or "data", "import": [{"path": source}], "curate": {}}
-    return check_recipe(overridden(plain, parse_overrides(knobs)), what), True
+    recipe = check_recipe(overridden(plain, parse_overrides(knobs)), what)
+    _check_folder(Run(root, recipe.name), source)
+    return recipe, True
+
+
+def _check_folder(run: Run, source: str) -> None:
+    """A run of the data's name is of that very data, or the name is taken."""
+    if run.path.exists() and [str(one.path) for one in _stored_recipe(run).import_] != [source]:
+        raise UserError(f"{run.path} is another run. Give this one a name of its own: --name {run.name}-2.")
 
 
 def _meant(root: Path, named: list[str]) -> Run:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yearling.curate import engine
-from yearling.curate.corpus import Corpus, Flags, Opinions
+from yearling.curate.corpus import Corpus, Flags, Opinions, id_digest
 from yearling.curate.families import places
 from yearling.curate.reading import BETWEEN
 from yearling.measure.contamination import Leaks
@@ -32,7 +32,8 @@ def judge_contamination(corpus: Corpus, standing: Flags, recipe: Recipe) -> Opin
     prompts = corpus.in_order(corpus.texts, "prompt")["prompt"]
     held_out = np.flatnonzero(test & standing)
     ids = corpus.ids.take(held_out).to_pylist()
-    folder = corpus.work / "leaks"
+    # what was found of other questions before a kill is not what is asked for now
+    folder = corpus.work / f"leaks-{id_digest([*ids, *(text for pair in corpus.questions for text in pair)])[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     Leaks.build(zip(ids, prompts.take(held_out).to_pylist(), strict=True)).save(folder / f"{OWN}.npz")
     Leaks.build(corpus.questions).save(folder / f"{OTHER}.npz")

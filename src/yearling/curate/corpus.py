@@ -78,6 +78,7 @@ class Corpus:
     questions: Sequence[tuple[str, str]] = ()  # of exams beside the run's own test split: where from, and the text
     told: Callable[[int, int], None] = lambda done, rows: None  # hears how far the step under way is
     texts: list[Path] = field(default_factory=list)
+    _orders: dict[tuple[Path, ...], pa.Array] = field(default_factory=dict)  # of files: where each record stands
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -98,11 +99,17 @@ class Corpus:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        table = pa.concat_tables([pq.read_table(path, columns=["id", *columns]) for path in files])
-        places = pc.index_in(table["id"].cast(self.ids.type), value_set=self.ids).combine_chunks()
-        order = np.full(len(self), -1, np.int64)
-        order[places.to_numpy(zero_copy_only=False)] = np.arange(len(table))
-        return table.select(list(columns)).take(pa.array(order))
+        def read(names: Sequence[str]) -> pa.Table:
+            return pa.concat_tables([pq.read_table(path, columns=list(names)) for path in files])
+
+        known = tuple(files)
+        if known not in self._orders:
+            ids = read(["id"])["id"]
+            places = pc.index_in(ids.cast(self.ids.type), value_set=self.ids).combine_chunks()
+            order = np.full(len(self), -1, np.int64)
+            order[places.to_numpy(zero_copy_only=False)] = np.arange(len(ids))
+            self._orders[known] = pa.array(order)
+        return read(columns).take(self._orders[known])
 
 
 def id_digest(ids: Iterable[str]) -> str:

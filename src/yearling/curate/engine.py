@@ -121,16 +121,17 @@ def _step(work: Callable[[Path], list[str]], out: Path) -> list[Path]:
 
 def _again(work: Callable[[Path], list[str]], out: Path) -> list[str]:
     """Do a step; where a cluster loses a machine in the middle of it, do it once more, whole."""
-    for left in reversed(range(RETRIES + 1 if _on_cluster() else 1)):
+    if not _on_cluster():
+        return work(out)
+    from daft.exceptions import DaftCoreException
+    from ray.exceptions import RayError
+
+    for _ in range(RETRIES):
         try:
             return work(out)
-        except UserError:
-            raise
-        except Exception as error:  # Ray and Daft have no common error for a lost machine
-            if not left:
-                raise
+        except (DaftCoreException, RayError) as error:
             say(f"curate: a step failed and is done again: {str(error).splitlines()[0][:200]}")
-    raise AssertionError("a step is tried at least once")
+    return work(out)
 
 
 def _map(

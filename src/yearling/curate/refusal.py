@@ -13,7 +13,7 @@ import unicodedata
 from functools import cache
 from typing import NamedTuple
 
-from yearling.curate.rows import Row
+from yearling.curate.rows import QUOTED, Row
 from yearling.measure.phrase_file import sections as read_sections
 
 _APOSTROPHES = str.maketrans("\u2019\u2018\u02bc\u0060\u00b4", "'''''")
@@ -22,12 +22,6 @@ _ALIF = str.maketrans(
     "\u0623\u0625\u0622\u0671\u200c", "\u0627\u0627\u0627\u0627 ", "\u0640\u200b\u200d\u200e\u200f\ufeff"
 )
 _VOWEL_SIGNS = re.compile("[\u0307\u064b-\u0652\u0670]")
-_QUOTED = re.compile(
-    r'"[^"\n]{0,2000}"|\u201c[^\u201d\n]{0,2000}\u201d|\u201e[^\u201c\u201d\n]{0,2000}[\u201c\u201d]'
-    r"|\u00ab[^\u00bb\n]{0,2000}\u00bb|\u300c[^\u300d\n]{0,2000}\u300d|\u300e[^\u300f\n]{0,2000}\u300f"
-    r"|(?<!\w)'(?:[^'\n]|(?<=\w)'(?=\w)){1,400}'(?!\w)|```.{0,5000}?```|(?:^|\n)>[^\n]*",
-    re.DOTALL,
-)
 # Before a phrase: the beginning of the text, of a sentence, of a clause, or of a line with or without a list mark.
 _OPENING = (
     r"(?:^|[.!?\u3002\u0964\u061f,;:\u060c\u3001\u2013\u2014(][)\]]?[ \n]?|\n(?:[-*\u2022]|\d{1,3}[.)])? ?| - "
@@ -173,7 +167,7 @@ def _refusal(answer: str, row: Row, at: int) -> str | None:
         return None
     of_itself = other or not phrases.selves.isdisjoint(words)
     if any(mark in text for mark in _MARKS):
-        text = _QUOTED.sub('""', text)
+        text = QUOTED.sub('""', text)
     asked = _plain("\n".join(turn.content for turn in row.turns[:at] if turn.role == "user"))
     if match := phrases.strong.search(text):
         reason = f"refuses the task: {match['phrase']}"

@@ -5,10 +5,19 @@ In: a conversation. Out: a Row with its last prompt and answer at hand; an Opini
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from yearling.record import Message, State
+
+# What a text quotes: between marks of any style, fenced, or on a line that begins with >.
+QUOTED = re.compile(
+    r'"[^"\n]{0,2000}"|\u201c[^\u201d\n]{0,2000}\u201d|\u201e[^\u201c\u201d\n]{0,2000}[\u201c\u201d]'
+    r"|\u00ab[^\u00bb\n]{0,2000}\u00bb|\u300c[^\u300d\n]{0,2000}\u300d|\u300e[^\u300f\n]{0,2000}\u300f"
+    r"|(?<!\w)'(?:[^'\n]|(?<=\w)'(?=\w)){1,400}'(?!\w)|```.{0,5000}?```|(?:^|\n)>[^\n]*",
+    re.DOTALL,
+)
 
 
 class Row(NamedTuple):

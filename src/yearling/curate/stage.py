@@ -75,9 +75,10 @@ def run_curate(recipe: Recipe, run: Run, questions: Sequence[tuple[str, str]] = 
             said = _judged(judge, corpus, first, recipe, read)
             first[said.failed & (first < 0) & ~by_hand] = place
             advance(_percent(place + 1), judge=judge.name, accepted=int(np.count_nonzero(first < 0)))
-    counts = _counts(corpus, first, recipe)
-    shutil.rmtree(corpus.work, ignore_errors=True)
-    return counts
+    try:
+        return _counts(corpus, first, recipe)
+    finally:  # every verdict is written
+        shutil.rmtree(corpus.work, ignore_errors=True)
 
 
 def _percent(judges: float) -> float:

@@ -14,7 +14,7 @@ import unicodedata
 from functools import cache
 from typing import NamedTuple
 
-from yearling.curate.rows import Opinion, Row
+from yearling.curate.rows import QUOTED, Opinion, Row
 from yearling.measure.phrase_file import sections as read_sections
 
 FAILS_AT = 0.5
@@ -37,12 +37,6 @@ _VOWEL_SIGNS = re.compile("[\u0307\u064b-\u0652\u0670]")
 _BLANKED = str.maketrans(dict.fromkeys('.,;:!?()[]"*_\u2014\u2013\u2026\u00a1\u00bf\u3002', " "))
 # Scripts whose words do not stand between spaces, or carry endings that are written on.
 _RUN_ON = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_QUOTED = re.compile(
-    r'"[^"\n]{0,2000}"|\u201c[^\u201d\n]{0,2000}\u201d|\u201e[^\u201c\u201d\n]{0,2000}[\u201c\u201d]'
-    r"|\u00ab[^\u00bb\n]{0,2000}\u00bb|\u300c[^\u300d\n]{0,2000}\u300d|\u300e[^\u300f\n]{0,2000}\u300f"
-    r"|(?<!\w)'(?:[^'\n]|(?<=\w)'(?=\w)){1,400}'(?!\w)|```.{0,5000}?```|(?:^|\n)>[^\n]*",
-    re.DOTALL,
-)
 _SPOKEN = re.compile(r"(?:^|\n)\W{0,3}[^\W\d][\w .'-]{0,24}(?: \([^)\n]{1,40}\))?\W{0,3}: ?[^\n]*")
 
 
@@ -185,7 +179,7 @@ def _spoken(text: str) -> str:
     """The text without what it quotes, and without the lines of a play where there are two or more."""
     if len(_SPOKEN.findall(text)) > 1:
         text = _SPOKEN.sub("\n", text)
-    unquoted = _QUOTED.sub('""', text)
+    unquoted = QUOTED.sub('""', text)
     # What is quoted nearly whole is the answer itself, such as a message to be sent.
     return unquoted if len(unquoted) > 0.4 * len(text) else text
 
