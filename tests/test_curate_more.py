@@ -222,7 +222,8 @@ def test_a_finished_step_is_not_done_again_and_leftovers_are_not_read(tmp_path: 
 
 
 def test_on_a_cluster_a_failed_step_is_done_again_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = pytest.importorskip("ray.exceptions").ObjectLostError
+    from ray.exceptions import ObjectLostError as lost
+
     tries: list[int] = []
 
     def work(out: Path) -> list[str]:

