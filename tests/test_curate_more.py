@@ -229,7 +229,7 @@ def test_on_a_cluster_a_failed_step_is_done_again_whole(tmp_path: Path, monkeypa
     def work(out: Path) -> list[str]:
         tries.append(1)
         if len(tries) < 3:
-            raise lost("0" * 56, "", "")
+            raise lost("0" * 56, b"", "")
         return ["part.parquet"]
 
     with pytest.raises(lost):
