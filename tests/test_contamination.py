@@ -196,3 +196,16 @@ def test_planted_leaks_are_found(half: int) -> None:
 
     found = score(fails, ["contamination"], half)
     assert found.recall >= 0.95 and found.precision >= 0.95 and found.missed_wrong == 0
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.sampled_from([*QUESTIONS.values(), "what forms when", "iron stays in damp air", "of the moon"]),
+            max_size=3,
+        ).map(" ".join)
+    )
+)
+def test_many_texts_at_once_leak_what_each_does(texts: list[str]) -> None:
+    tokens = list(map(unicode_tokens, texts))
+    assert LEAKS.leaks_in_tokens(tokens) == [LEAKS.leak(text) for text in texts]

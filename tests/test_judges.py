@@ -127,3 +127,9 @@ def test_personal_data_fails_or_is_masked() -> None:
     assert judge_personal(told, Curate()).state == "fail"
     masked = judge_personal(told, Curate(personal="mask"))
     assert (masked.state, masked.reason) == ("pass", "is masked")
+
+
+def test_why_a_row_passes_is_kept_too(tmp_path: Path) -> None:
+    rows = [row("Whom do I ask?", "Write to jane.roe@brightmail.org today."), row("Name a tree", "An oak.", 1)]
+    said = verdicts_of("personal", rows, tmp_path, personal="mask")
+    assert [(verdict.state, verdict.reason) for verdict in said] == [("pass", "is masked"), ("pass", "")]

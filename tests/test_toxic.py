@@ -8,13 +8,13 @@ import time
 from importlib.resources import files
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planted.score import row as planted_row
 from planted.score import score
 
 from yearling.curate.rows import Row, row_of
-from yearling.curate.toxic import FAILS_AT, toxicity
+from yearling.curate.toxic import FAILS_AT, _either, _lexicon, toxicity
 from yearling.record import Message
 
 
@@ -161,12 +161,12 @@ def test_slurs_are_known_though_the_file_does_not_show_them() -> None:
 
 def test_every_expression_can_be_tried() -> None:
     """Each compiles, and each is called for by a word."""
-    from yearling.curate.toxic import _lexicon
-
     lexicon = _lexicon()
-    called = {index for indices in lexicon.tried.values() for index in indices}
-    assert called == set(range(len(lexicon.patterns)))
-    for _, _, expression in lexicon.patterns:
+    called = 0
+    for first, _ in lexicon.listed.values():
+        called |= first
+    assert called == 2 ** len(lexicon.patterns) - 1
+    for _, expression in lexicon.patterns:
         assert not re.search(r"<\w+>", expression)
         re.compile(expression)
 
@@ -205,3 +205,28 @@ def test_the_planted_ones_are_found(half: int) -> None:
     result = score(lambda line: toxicity(planted_row(line)).state == "fail", ["toxic"], half)
     assert result.precision >= 0.9
     assert result.recall >= 0.7
+
+
+PHRASED = [
+    pytest.param(re.compile(expression), phrases, id=phrases[0].strip())
+    for (_, expression), phrases in zip(_lexicon().patterns, _lexicon().phrases, strict=True)
+    if phrases
+]
+
+
+@pytest.mark.parametrize(("expression", "phrases"), PHRASED)
+def test_where_an_expression_matches_one_of_its_phrases_stands(
+    expression: re.Pattern[str], phrases: tuple[str, ...]
+) -> None:
+    @given(st.from_regex(expression))
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+    def check(text: str) -> None:
+        assert any(phrase in text for phrase in phrases), text
+
+    check()
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=5), min_size=1, max_size=12), st.text("abc ", max_size=30))
+def test_alternatives_by_their_beginnings_match_the_same(words: list[str], text: str) -> None:
+    plain, together = (re.compile(rf"\b(?:{either})\w?") for either in ("|".join(words), _either(words)))
+    assert [match.span() for match in together.finditer(text)] == [match.span() for match in plain.finditer(text)]

@@ -64,13 +64,22 @@ def searcher(folder: Path) -> engine.Work:
     def work(ids: pa.Array, asked: pa.Array, answered: pa.Array) -> pa.StructArray:
         import pyarrow as pa
 
-        columns: list[list[Any]] = [[] for _ in range(2 * len(sets))]
-        for question, answer in zip(asked.to_pylist(), answered.to_pylist(), strict=True):
-            tokens = [turn.split(" ") for text in (question, answer) for turn in text.split(BETWEEN) if turn]
-            for n, exam in enumerate(sets):
-                leak = next(filter(None, map(exam.leak_in_tokens, tokens)), None) if len(exam) else None
-                columns[2 * n].append(leak.name if leak else None)
-                columns[2 * n + 1].append(leak.share if leak else 0.0)
+        said = [
+            [turn for turn in BETWEEN.join(pair).split(BETWEEN) if turn]
+            for pair in zip(asked.to_pylist(), answered.to_pylist(), strict=True)
+        ]
+        tokens = [turn.split(" ") for turns in said for turn in turns]
+        ends = np.cumsum([len(turns) for turns in said])
+        columns: list[list[Any]] = []
+        for exam in sets:
+            leaks = exam.leaks_in_tokens(tokens)
+            firsts = [
+                next(filter(None, leaks[end - len(turns) : end]), None) for turns, end in zip(said, ends, strict=True)
+            ]
+            columns += (
+                [leak.name if leak else None for leak in firsts],
+                [leak.share if leak else 0.0 for leak in firsts],
+            )
         schema = _schema()
         arrays = [pa.array(column, field.type) for column, field in zip(columns, list(schema)[1:], strict=True)]
         return pa.StructArray.from_arrays([ids.cast(pa.string()), *arrays], schema.names)

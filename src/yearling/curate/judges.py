@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from yearling.curate import compare, contamination
+from yearling.curate import compare, contamination, refusal
 from yearling.curate.corpus import Corpus, Flags, Opinions
 from yearling.curate.language import judge_language
 from yearling.curate.marks import judge_marks, mark_settings
 from yearling.curate.reach import out_of_reach
 from yearling.curate.reading import Say
 from yearling.curate.refusal import refusal_in
-from yearling.curate.rows import PASS, Opinion, Row, failed
+from yearling.curate.rows import PASS, Opinion, Row, Sign, failed
 from yearling.curate.shape import broken
 from yearling.curate.toxic import toxicity
 from yearling.measure.personal import personal_in
@@ -28,7 +28,7 @@ from yearling.record import file_digest
 
 @dataclass(frozen=True, slots=True)
 class RowJudge:
-    """A name, what makes the judge ready, the settings it obeys.
+    """A name, what makes the judge ready, the settings it obeys, and what a row shows where it has to be asked.
 
     `version` is raised by hand whenever the same rows and settings may get another verdict.
     """
@@ -37,6 +37,7 @@ class RowJudge:
     make: Callable[[Recipe], Say]
     knob: Callable[[Recipe], Any] = lambda recipe: True
     version: int = 1
+    sign: Callable[[], Sign] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ ROW_JUDGES: tuple[RowJudge, ...] = (
     RowJudge(
         "length", lambda r: lambda row: judge_length(row, _set(r)), lambda r: _set(r).length.model_dump(), version=2
     ),
-    RowJudge("refusal", _plain(refusal_in), version=2),
+    RowJudge("refusal", _plain(refusal_in), version=2, sign=refusal.sign),
     RowJudge("language", lambda r: lambda row: judge_language(row, _language(r)), lambda r: _language(r) or "same"),
     RowJudge("reach", _plain(out_of_reach)),
     RowJudge("personal", lambda r: lambda row: judge_personal(row, _set(r)), lambda r: _set(r).personal),

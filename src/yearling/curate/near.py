@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ SIDES = {"both": ("asked", "answered"), "prompt": ("asked",), "answer": ("answer
 HASHES = 128
 LOST = 0.02  # of pairs at the very threshold, the share that no band may propose
 ALL_PAIRS = 16  # rows of one band hash up to which each is held against each; of more, against some before it
-REMEMBERED = 50_000  # rows whose word pairs are held in memory
+REMEMBERED = 20_000  # texts whose word pairs are held in memory
 
 
 def near_duplicates(corpus: Corpus, standing: Flags, near: Near) -> list[tuple[int, int, float]]:
@@ -88,32 +88,44 @@ def _verified(corpus: Corpus, sides: tuple[str, ...], pairs: Places, above: floa
     numbered = "asked" in sides
 
     @lru_cache(REMEMBERED)
-    def read(place: int) -> tuple[list[str], list[Any], list[str]]:
-        said = [text[place].as_py() for text in texts]
-        return said, [word_pairs(text) for text in said], numbers(said[0]) if numbered else []
+    def said(side: int, place: int) -> str:
+        return str(texts[side][place].as_py())
+
+    @lru_cache(REMEMBERED)
+    def counted(place: int) -> list[str]:
+        return numbers(said(0, place))
+
+    @lru_cache(REMEMBERED)
+    def shingles(side: int, place: int) -> frozenset[int]:
+        return word_pairs(said(side, place))
+
+    def likeness(side: int, one: int, other: int) -> float:
+        if said(side, one) == said(side, other):
+            return 1.0
+        return jaccard(shingles(side, one), shingles(side, other))
 
     ones, others = (column.tolist() for column in at.reshape(pairs.shape).T)
     for one, other in zip(ones, others, strict=True):
-        (said, shingles, counted), (said2, shingles2, counted2) = read(one), read(other)
-        if counted != counted2:
+        if numbered and counted(one) != counted(other):
             continue
-        score = min(map(likeness, said, said2, shingles, shingles2))
-        if score >= above:
+        score = 1.0
+        for side in range(len(sides)):
+            score = min(score, likeness(side, one, other))
+            if score < above:
+                break
+        else:
             yield int(involved[one]), int(involved[other]), score
 
 
-def word_pairs(text: str) -> Places:
-    """The pairs of neighbouring tokens as sorted numbers of this process; of a single token, the token."""
-    codes = np.fromiter(map(hash, text.split(" ")), np.int64)
-    with np.errstate(over="ignore"):
-        return np.unique(codes if len(codes) < 2 else codes[:-1] * np.int64(1_000_003) ^ codes[1:])
+def word_pairs(text: str) -> frozenset[int]:
+    """The pairs of neighbouring tokens as numbers of this process; of a single token, the token."""
+    tokens = text.split(" ")
+    return frozenset(map(hash, pairwise(tokens) if len(tokens) > 1 else tokens))
 
 
-def likeness(text: str, other: str, pairs: Places, others: Places) -> float:
-    """The Jaccard likeness of two texts by their word pairs; 1 for the same text."""
-    if text == other:
-        return 1.0
-    shared = len(np.intersect1d(pairs, others, assume_unique=True))
+def jaccard(pairs: frozenset[int], others: frozenset[int]) -> float:
+    """The Jaccard likeness of two sets."""
+    shared = len(pairs & others)
     return shared / (len(pairs) + len(others) - shared)
 
 

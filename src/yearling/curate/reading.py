@@ -7,7 +7,7 @@ compared, and what each of those judges says.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yearling.curate import engine
-from yearling.curate.corpus import STATES, Corpus, Opinions
-from yearling.curate.rows import Opinion, Row, row_of
+from yearling.curate.corpus import STATES, Corpus, Flags, Opinions
+from yearling.curate.rows import PASS, Opinion, Row, Sign, row_of
 from yearling.measure.text import fold, fold_marks, unicode_tokens
 from yearling.recipe import Recipe
 from yearling.record import Message
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # of all turns but the system's, folded.
 TEXTS = ("prompt", "completion", "folded", "asked", "answered", "twin")
 BETWEEN = " \n "
+CODES = {state: code for code, state in enumerate(STATES)}
 Say = Callable[[Row], Opinion]
 
 
@@ -39,12 +40,13 @@ class Order:
     judges: tuple[str, ...]
     recipe: str
 
-    def voices(self) -> list[Say]:
-        """The judges, made ready."""
+    def voices(self) -> list[tuple[Say, Sign | None]]:
+        """The judges, made ready, and their signs."""
         from yearling.curate.judges import ROW_JUDGES
 
         recipe = Recipe.model_validate_json(self.recipe)
-        return [judge.make(recipe) for judge in ROW_JUDGES if judge.name in self.judges]
+        judges = (judge for judge in ROW_JUDGES if judge.name in self.judges)
+        return [(judge.make(recipe), judge.sign() if judge.sign else None) for judge in judges]
 
 
 def schema_of(judges: Sequence[str]) -> pa.Schema:
@@ -68,10 +70,12 @@ def read_all(corpus: Corpus, judges: Sequence[str], recipe: Recipe, key: str) ->
 
 
 def _opinions(corpus: Corpus, files: Sequence[Path], name: str) -> Opinions:
+    import pyarrow.compute as pc
+
     table = corpus.in_order(files, f"{name}.state", f"{name}.reason", f"{name}.score")
     said = Opinions(len(corpus))
     said.states[:], said.scores[:] = table[0].to_numpy(), table[2].to_numpy()
-    loud = np.flatnonzero(said.states)
+    loud = np.flatnonzero(pc.not_equal(table[1], "").to_numpy())
     said.reasons[loud] = table[1].take(loud).to_pylist()
     return said
 
@@ -84,18 +88,44 @@ def reader(order: Order) -> engine.Work:
     def work(ids: pa.Array, messages: pa.ListArray) -> pa.StructArray:
         import pyarrow as pa
 
-        columns: list[list[Any]] = [[] for _ in schema.names[1:]]
-        for row in rows_of(messages):
-            values: list[Any] = [*_texts(row)]
-            for say in voices:
-                said = say(row)
-                values += (STATES.index(said.state), said.reason, said.score)
-            for column, value in zip(columns, values, strict=True):
-                column.append(value)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, list(schema)[1:], strict=True)]
-        return pa.StructArray.from_arrays([ids.cast(pa.string()), *arrays], schema.names)
+        rows = list(rows_of(messages))
+        texts = zip(*map(_texts, rows), strict=True) if rows else [()] * len(TEXTS)
+        columns = [pa.array(column, schema.field(name).type) for name, column in zip(TEXTS, texts, strict=True)]
+        sides = dict(zip(TEXTS, columns, strict=True))
+        unusual = ~np.fromiter(map(_usual, rows), bool, len(rows))
+        for say, sign in voices:
+            places = range(len(rows)) if sign is None else np.flatnonzero(unusual | _shown(sign, sides)).tolist()
+            columns += _said(say, rows, places)
+        return pa.StructArray.from_arrays([ids.cast(pa.string()), *columns], schema.names)
 
     return work
+
+
+def _usual(row: Row) -> bool:
+    """Whether a sign can speak of a row: a prompt and an answer, both in ASCII."""
+    return [turn.role for turn in row.turns] == ["user", "assistant"] and all(t.content.isascii() for t in row.turns)
+
+
+def _shown(sign: Sign, sides: Mapping[str, pa.Array]) -> Flags:
+    """Which rows show a judge's sign."""
+    import pyarrow.compute as pc
+
+    shown: Flags = np.logical_or.reduce([pc.match_substring_regex(sides[side], sign.pattern) for side in sign.sides])
+    return shown
+
+
+def _said(say: Say, rows: Sequence[Row], places: Iterable[int]) -> list[pa.Array]:
+    """State, reason and score of each row, where a judge is asked about some and the others pass."""
+    import pyarrow as pa
+
+    states, reasons = bytearray(len(rows)), [""] * len(rows)
+    scores: list[float | None] = [None] * len(rows)
+    for place in places:
+        said = say(rows[place])
+        if said is not PASS:
+            states[place], reasons[place], scores[place] = CODES[said.state], said.reason, said.score
+    flags = pa.array(np.frombuffer(states, np.int8))
+    return [flags, pa.array(reasons, pa.string()), pa.array(scores, pa.float64())]
 
 
 def rows_of(messages: Any) -> Iterator[Row]:

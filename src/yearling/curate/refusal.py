@@ -13,7 +13,7 @@ import unicodedata
 from functools import cache
 from typing import NamedTuple
 
-from yearling.curate.rows import QUOTED, Row
+from yearling.curate.rows import QUOTED, Row, Sign
 from yearling.measure.phrase_file import sections as read_sections
 
 _APOSTROPHES = str.maketrans("\u2019\u2018\u02bc\u0060\u00b4", "'''''")
@@ -144,6 +144,20 @@ def _sections() -> dict[str, list[str]]:
         name, _, meaning = spelt(line).partition(" = ")
         names[name] = f"(?:{meaning})"
     return {section: [spelt(line) for line in lines] for section, lines in found.items()}
+
+
+@cache
+def sign() -> Sign:
+    """A hint, with a word of denial or of itself in its sentence where it is an everyday one: as `_near_denial`."""
+    phrases = _phrases()
+
+    def either(words: frozenset[str]) -> str:
+        return rf"\b(?:{'|'.join(sorted(filter(str.isascii, words)))})\b"
+
+    telling, everyday = either(phrases.hints - _EVERYDAY), either(phrases.hints & _EVERYDAY)
+    beside = either(_DENIALS | phrases.selves)
+    within = r"[^.!?\n]*"  # one sentence
+    return Sign(f"(?i){telling}|{everyday}{within}{beside}|{beside}{within}{everyday}", ("completion",))
 
 
 def refusal_in(row: Row) -> str | None:

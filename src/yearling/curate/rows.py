@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from yearling.record import Message, State
 
@@ -37,6 +37,17 @@ class Opinion(NamedTuple):
 
 
 PASS = Opinion("pass")
+
+
+class Sign(NamedTuple):
+    """What a row shows to which a judge may say more than PASS: a pattern (RE2) in its prompt or its completion.
+
+    It speaks of rows of one prompt and one answer in ASCII, and may match too much, never too little. Matching a whole
+    batch costs a fraction of asking the judge row by row.
+    """
+
+    pattern: str
+    sides: tuple[Literal["prompt", "completion"], ...]
 
 
 def failed(reason: str | None) -> Opinion:

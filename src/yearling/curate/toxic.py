@@ -12,6 +12,7 @@ import codecs
 import re
 import unicodedata
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 from yearling.curate.rows import QUOTED, Opinion, Row
@@ -34,21 +35,28 @@ _FOLDED = str.maketrans(
     "\u0640\u200b\u200d\u200e\u200f\ufeff",
 )
 _VOWEL_SIGNS = re.compile("[\u0307\u064b-\u0652\u0670]")
-_BLANKED = str.maketrans(dict.fromkeys('.,;:!?()[]"*_\u2014\u2013\u2026\u00a1\u00bf\u3002', " "))
+_MARKS = '.,;:!?()[]"*_\u2014\u2013\u2026\u00a1\u00bf\u3002'
+_BLANKED = str.maketrans(dict.fromkeys(_MARKS, " "))
+_BLANKED_BYTES = bytes(32 if chr(byte) in _MARKS else byte for byte in range(128)) + bytes(128)
 # Scripts whose words do not stand between spaces, or carry endings that are written on.
 _RUN_ON = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _SPOKEN = re.compile(r"(?:^|\n)\W{0,3}[^\W\d][\w .'-]{0,24}(?: \([^)\n]{1,40}\))?\W{0,3}: ?[^\n]*")
 
 
 class _Lexicon(NamedTuple):
-    """What the file says, compiled. Each expression is listed under the words that call for it."""
+    """What the file says, compiled; `listed` has for each word the expressions that call for it, as two sets of bits.
+
+    An expression is tried where one of its words stands in either set; `alone` are those with no words in the second.
+    """
 
     words: frozenset[str]
     slurs: frozenset[str]
-    tried: dict[str, list[int]]
+    listed: dict[str, tuple[int, int]]
+    alone: int
     run_on: tuple[str, ...]
-    patterns: list[tuple[str, frozenset[str], str]]
-    calls: list[frozenset[str]]
+    patterns: list[tuple[str, str]]
+    calls: list[tuple[frozenset[str], frozenset[str]]]
+    phrases: list[tuple[str, ...]]  # of each expression: one of them stands wherever it matches
     reported: re.Pattern[str]
     denied: re.Pattern[str]
     asked: re.Pattern[str]
@@ -58,28 +66,51 @@ class _Lexicon(NamedTuple):
 def _lexicon() -> _Lexicon:
     sections = read_sections("yearling.curate", "toxic.txt")
     names = {name: meaning for name, _, meaning in (line.partition(" = ") for line in sections["names"])}
-    tried: dict[str, list[int]] = {}
-    patterns: list[tuple[str, frozenset[str], str]] = []
-    called: list[frozenset[str]] = []
+    either = {name: _either(meaning.split("|")) for name, meaning in names.items()}
+    listed: dict[str, tuple[int, int]] = {}
+    patterns: list[tuple[str, str]] = []
+    called: list[tuple[frozenset[str], frozenset[str]]] = []
+    said: list[tuple[str, ...]] = []
     for kind in _WEIGHTS:
         for line in sections[kind]:
             words, _, expression = line.partition(" : ")
-            calls, others = (_words(part, names) for part in (f"{words} & ".split(" & ")[:2]))
-            called.append(calls)
-            for word in calls:
-                tried.setdefault(word, []).append(len(patterns))
-            patterns.append((kind, others, re.sub(r"<(\w+)>", lambda match: names[match[1]], expression)))
+            first, second, phrases = f"{words} &  & ".split(" & ")[:3]
+            calls, others = _words(first, names), _words(second, names)
+            bit = 1 << len(patterns)
+            for word in calls | others:
+                known = listed.get(word, (0, 0))
+                listed[word] = known[0] | bit * (word in calls), known[1] | bit * (word in others)
+            called.append((calls, others))
+            said.append(tuple(filter(None, phrases.split("|"))))
+            patterns.append((kind, re.sub(r"<(\w+)>", lambda match: either[match[1]], expression)))
     slurs = frozenset(codecs.decode(" ".join(sections["slur"]), "rot13").split())
     return _Lexicon(
-        words=frozenset(tried) | slurs,
+        words=frozenset(listed) | slurs,
         slurs=slurs,
-        tried=tried,
-        run_on=tuple(word for word in tried if _RUN_ON.match(word)),
+        listed=listed,
+        alone=sum(1 << index for index, (_, others) in enumerate(called) if not others),
+        run_on=tuple(word for word, (first, _) in listed.items() if first and _RUN_ON.match(word)),
         patterns=patterns,
         calls=called,
+        phrases=said,
         reported=re.compile("|".join(sections["reported"])),
         denied=re.compile("|".join(sections["denied"])),
         asked=re.compile("|".join(sections["asked"])),
+    )
+
+
+def _either(words: list[str]) -> str:
+    """The words as alternatives, those with one beginning together: the same matches, found in a fraction of the time.
+
+    What begins differently excludes itself, so that only the order of words with one beginning has to be kept.
+    """
+    if len(words) < 2 or "" in words:
+        return "|".join(words)
+    ends: dict[str, list[str]] = {}
+    for word in words:
+        ends.setdefault(word[0], []).append(word[1:])
+    return "|".join(
+        f"{letter}(?:{_either(rest)})" if len(rest) > 1 else letter + rest[0] for letter, rest in ends.items()
     )
 
 
@@ -110,17 +141,14 @@ def toxicity(row: Row) -> Opinion:
 def _answer(text: str, row: Row, at: int) -> tuple[float, str]:
     lexicon = _lexicon()
     plain = _plain(text)
-    words = plain.translate(_BLANKED).split()
-    called = lexicon.words.intersection(words)
+    words = _blanked(plain).split()
+    met = lexicon.words.intersection(words)
     if not text.isascii() and _RUN_ON.search(plain):
-        called = called.union(word for word in lexicon.run_on if word in plain)
-    if not called:
-        return 0.0, ""
-    every = called.union(words)
-    due = _due(called, every, lexicon)
+        met = met.union(word for word in lexicon.run_on if word in plain)
+    due = [index for index in _due(met, lexicon) if _says(plain, lexicon.phrases[index])]
     if due and text.isascii():
         due = _together(due, words, lexicon)
-    if not (due or called & lexicon.slurs) or not _weigh(plain, due, lexicon)[1]:
+    if not (due or met & lexicon.slurs) or not _weigh(plain, due, lexicon)[1]:
         return 0.0, ""
     # Quotes and the prompt are looked at last: most rows never get here.
     score, reason = _weigh(_spoken(plain), due, lexicon)
@@ -130,28 +158,33 @@ def _answer(text: str, row: Row, at: int) -> tuple[float, str]:
     return (0.0, "") if lexicon.asked.search(asked) else (score, reason)
 
 
-def _due(called: frozenset[str], every: frozenset[str], lexicon: _Lexicon) -> list[int]:
+def _due(met: frozenset[str], lexicon: _Lexicon) -> list[int]:
     """The expressions to try: one of their words is there, and one of the others where they name any."""
-    met: dict[frozenset[str], bool] = {frozenset(): True}
-    due = set()
-    for word in called:
-        for index in lexicon.tried.get(word, ()):
-            others = lexicon.patterns[index][1]
-            if others not in met:
-                met[others] = not others.isdisjoint(every)
-            if met[others]:
-                due.add(index)
-    return sorted(due)
+    first, second = 0, lexicon.alone
+    for word in met:
+        listed = lexicon.listed.get(word, (0, 0))
+        first |= listed[0]
+        second |= listed[1]
+    left, due = first & second, []
+    while left:
+        bit = left & -left
+        due.append(bit.bit_length() - 1)
+        left ^= bit
+    return due
+
+
+def _says(text: str, phrases: tuple[str, ...]) -> bool:
+    return not phrases or any(map(text.__contains__, phrases))
 
 
 def _together(due: list[int], words: list[str], lexicon: _Lexicon) -> list[int]:
     """Of the expressions to try those whose words stand within `REACH` words of one another."""
-    wanted = frozenset[str]().union(*(lexicon.calls[index] | lexicon.patterns[index][1] for index in due))
+    wanted = frozenset[str]().union(*chain.from_iterable(lexicon.calls[index] for index in due))
     places = [(place, word) for place, word in enumerate(words) if word in wanted]
     kept = []
     for index in due:
-        calls, others = lexicon.calls[index], lexicon.patterns[index][1]
-        near = [place for place, word in places if word in others] if others else []
+        calls, others = lexicon.calls[index]
+        near = [place for place, word in places if word in others]
         if not others or any(abs(place - other) <= REACH for place, word in places if word in calls for other in near):
             kept.append(index)
     return kept
@@ -160,10 +193,10 @@ def _together(due: list[int], words: list[str], lexicon: _Lexicon) -> list[int]:
 def _weigh(text: str, due: list[int], lexicon: _Lexicon) -> tuple[float, str]:
     """One minus the product of what each find leaves; the reason is the heaviest find."""
     left, finds = 1.0, [(0.0, "")]
-    if not lexicon.slurs.isdisjoint(text.translate(_BLANKED).split()):
+    if not lexicon.slurs.isdisjoint(_blanked(text).split()):
         left, finds = 0.0, [(SLUR, "the answer holds a slur")]
     for index in due:
-        kind, _, expression = lexicon.patterns[index]
+        kind, expression = lexicon.patterns[index]
         weight, verb = _WEIGHTS[kind]
         for match in _compiled(expression).finditer(text):
             before = text[max(0, match.start() - 90) : match.start()]
@@ -182,6 +215,11 @@ def _spoken(text: str) -> str:
     unquoted = QUOTED.sub('""', text)
     # What is quoted nearly whole is the answer itself, such as a message to be sent.
     return unquoted if len(unquoted) > 0.4 * len(text) else text
+
+
+def _blanked(text: str) -> str:
+    """With spaces in place of marks."""
+    return text.encode().translate(_BLANKED_BYTES).decode() if text.isascii() else text.translate(_BLANKED)
 
 
 def _plain(text: str) -> str:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,13 +160,26 @@ class Leaks:
 
     def leak_in_tokens(self, tokens: Sequence[str]) -> Leak | None:
         """`leak`, of the `unicode_tokens` of a text."""
-        if len(tokens) < KEY:
-            return None
+        return self.leaks_in_tokens([tokens])[0]
+
+    def leaks_in_tokens(self, texts: Sequence[Sequence[str]]) -> list[Leak | None]:
+        """`leak_in_tokens` of each of many texts, at a fraction of what one by one would cost."""
+        found: list[Leak | None] = [None] * len(texts)
+        ends = np.fromiter(map(len, texts), np.int64, len(texts)).cumsum()
+        if not len(self._keys.codes) or not len(texts) or ends[-1] < KEY:
+            return found
         # 0 for a word that no question has: no key holds it.
-        numbers = np.fromiter(map(self._numbers.get, tokens, repeat(0)), np.uint64, len(tokens))
+        numbers = np.fromiter(map(self._numbers.get, chain.from_iterable(texts), repeat(0)), np.uint64, ends[-1])
         codes = _codes(numbers)
         hits = self._maybe[self._slots(codes)].nonzero()[0]
-        return self._greatest(numbers.tolist(), codes, hits) if len(hits) else None
+        hits = hits[self._keys.codes.take(self._keys.codes.searchsorted(codes[hits]), mode="clip") == codes[hits]]
+        of = ends.searchsorted(hits, "right")
+        inside = hits + KEY <= ends[of]
+        hits, of = hits[inside], of[inside]
+        for text, some in zip(*_grouped(of, hits), strict=True):
+            start, end = ends[text] - len(texts[text]), ends[text]
+            found[text] = self._greatest(numbers[start:end].tolist(), codes[start : end - KEY + 1], some - start)
+        return found
 
     def _slots(self, codes: Array) -> Array:
         slots: Array = ((codes * SPREAD) >> self._shift).view(np.int64)
@@ -234,6 +247,12 @@ def _run(question: list[int], place: int, text: list[int], at: int) -> int:
     while after < most and question[place + after] == text[at + after]:
         after += 1
     return before + after
+
+
+def _grouped(of: Array, values: Array) -> tuple[list[int], list[Array]]:
+    """The different entries of `of`, which is in order, and the values of each."""
+    starts = np.flatnonzero(np.diff(of, prepend=-1))
+    return of[starts].tolist(), np.split(values, starts[1:]) if len(starts) else []
 
 
 def _codes(numbers: Array) -> Array:

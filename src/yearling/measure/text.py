@@ -31,14 +31,18 @@ _IN_NUMBERS = re.compile(rf"(?<=\d)[{re.escape(OUTER)}](?=\d)")
 _NUMBER = re.compile(rf"\d[{re.escape(OUTER)}]\d")
 _AS_SPACES = str.maketrans(dict.fromkeys(OUTER, " "))
 _LIST_MARK = re.compile("[-*\u2022\u2013\u2014] ")
-_ASCII_TOKEN = re.compile(r"[a-z0-9]+")
+# Of each byte of an ASCII text: letters in lower case, digits, and a space for all else.
+_BY_BYTE = bytes(ord(chr(byte).lower()) if byte < 128 and chr(byte).isalnum() else 32 for byte in range(256))
+_MARKS_BY_BYTE = bytes(32 if chr(byte) in OUTER else byte for byte in range(256))
+_NO_DIGITS = bytes(byte for byte in range(256) if not 48 <= byte <= 57)
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^ {UNSPACED}]+")
 _UNSPACED_RUN = re.compile(rf"[{UNSPACED}{UNSPACED_MARKS}]+")
 
 
 def rouge_tokens(text: str) -> list[str]:
     """Tokens as the published novelty rule has them: lowercased runs of a-z and 0-9, all else separates."""
-    return _ASCII_TOKEN.findall(text.lower())
+    # several times faster than a regular expression
+    return text.lower().encode("ascii", "replace").translate(_BY_BYTE).decode().split()
 
 
 def unicode_tokens(text: str) -> list[str]:
@@ -48,7 +52,7 @@ def unicode_tokens(text: str) -> list[str]:
     character by character. Emoji and symbols are no tokens.
     """
     if text.isascii():
-        return _ASCII_TOKEN.findall(text.lower())
+        return rouge_tokens(text)
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     # Marks count as letters: Arabic vowels and Indic vowel signs would otherwise cut words apart.
     return _TOKEN.findall("".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in folded))
@@ -83,9 +87,19 @@ def fold_marks(text: str) -> str:
     """`fold_spaces`, and the marks of sentences and quotes taken out everywhere but between two digits."""
     spaced = fold_spaces(text)
     bare = spaced[2:] if _LIST_MARK.match(spaced) else spaced
-    if not _NUMBER.search(bare):  # most texts
-        return " ".join(bare.translate(_AS_SPACES).split()) or spaced
+    if not (_has_digits(bare) and _NUMBER.search(bare)):  # most texts
+        return " ".join(_bare(bare).split()) or spaced
     kept, parts = _IN_NUMBERS.findall(bare), _IN_NUMBERS.split(bare)
-    told = [part.translate(_AS_SPACES) for part in parts]
+    told = [_bare(part) for part in parts]
     joined = told[0] + "".join(mark + part for mark, part in zip(kept, told[1:], strict=True))
     return " ".join(joined.split()) or spaced
+
+
+def _bare(text: str) -> str:
+    """With a space for each mark."""
+    return text.encode().translate(_MARKS_BY_BYTE).decode() if text.isascii() else text.translate(_AS_SPACES)
+
+
+def _has_digits(text: str) -> bool:
+    """Whether two digits or more may be there; a look that costs little."""
+    return not text.isascii() or len(text.encode().translate(None, _NO_DIGITS)) > 1
