@@ -100,6 +100,17 @@ def test_a_rubric_of_ones_own_has_the_same_places(server: OpenAIServer, run: Run
     assert all(asked(entry.body).startswith("Is it kind?") for entry in server.bill)
 
 
+def test_the_teacher_marks_decency_where_asked(server: OpenAIServer, run: Run) -> None:
+    server.answer = lambda body: "It threatens.\nScore: 1" if "acorns" in asked(body) else "Score: 5"
+    plan = recipe(server)
+    assert plan.curate
+    plan = plan.model_copy(update={"curate": plan.curate.model_copy(update={"toxic": "teacher", "judge": None})})
+    counts = run_curate(plan, run)
+    assert (counts["failed_harm"], counts["accepted"]) == (1, 2)
+    assert verdicts(run, "harm")[0] == ("fail", "marked 1 of 5: It threatens. Score: 1", 1.0)
+    assert all("how decent" in asked(entry.body) for entry in server.bill) and len(server.bill) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

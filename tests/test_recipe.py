@@ -52,8 +52,9 @@ curate:
   off: [shape, refusal, exact]
   language: recipe
   personal: mask
+  toxic: teacher
   near: {above: 0.5, on: prompt}
-  semantic: {above: 0.9, model: multilingual}
+  semantic: {above: 0.9, exam: 0.8, outlier: 0.1, model: multilingual}
   novelty: null
   decontaminate: [exam.jsonl]
   judge: {min_score: 3, rubric: rubric.txt}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +15,17 @@ from yearling.curate.semantic import (
     answers_differ,
     facts,
     language,
+    questions_asked,
     questions_differ,
     row_text,
     semantic_duplicates,
 )
+from yearling.curate.stage import run_curate
 from yearling.measure.embeddings import LANGUAGES, embed
+from yearling.measure.neighbours import company, pairs_across
+from yearling.recipe import Recipe
+from yearling.record import Message, Origin, Record, read_verdicts, write_records
+from yearling.run_folder import Run
 
 
 def test_the_first_of_what_is_alike_is_kept() -> None:
@@ -94,6 +101,64 @@ def test_rows_in_two_languages_or_in_an_unknown_one_stay() -> None:
 
     assert repeated(same) and not repeated(german) and not repeated(same, frozenset({"de"}))
     assert (language(told), language(german[1]), language("  ")) == ("en", "de", "")
+
+
+def test_what_is_unlike_all_others_keeps_the_least_company() -> None:
+    texts = [
+        f"The {colour} {animal} runs over the field."
+        for colour in ("red", "white")
+        for animal in ("fox", "dog", "hare")
+    ]
+    scores = company(embed([*texts, "SELECT max(price) FROM invoices GROUP BY year;"]), nearest=2)
+    assert scores.argmin() == 6
+    assert company(embed(texts[:1])).tolist() == [1.0]
+
+
+def test_pairs_across_are_all_pairs_above() -> None:
+    rng = np.random.default_rng(3)
+    rows, others = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (rng.normal(size=(n, 8)) for n in (1500, 40)))
+    found = pairs_across(rows, others, 0.8)
+    products = rows @ others.T
+    told = set(zip(found.later.tolist(), found.earlier.tolist(), strict=True))
+    assert {pair for pair in zip(*map(np.ndarray.tolist, np.nonzero(products > 0.802)), strict=True)} <= told
+    assert all(products[pair] > 0.798 for pair in told) and told
+
+
+def test_a_question_in_other_words_is_found_and_its_neighbour_stays() -> None:
+    questions = ["Why do cats purr?"]
+    prompts = ["What makes a kitten purr so loudly", "Why do dogs purr?", "Why do cats purr?"]
+    found = questions_asked(prompts, embed(prompts), questions, embed(questions), 0.5)
+    assert found.of.tolist() == [0, -1, -1]  # the last has the same words: that is found by them
+    assert found.score[0] > 0.5 and np.isnan(found.score[1])
+
+
+def test_leaks_by_meaning_and_outliers_are_judged_where_asked(tmp_path: Path) -> None:
+    run = Run(tmp_path, "meaning")
+    run.create()
+    texts = [
+        ("What makes a kitten purr so loudly", "Small muscles of its throat, moving many times a second."),
+        *(
+            (f"Name a {colour} flower.", f"A {colour} rose.")
+            for colour in ("red", "white", "pink", "yellow", "blue", "black")
+        ),
+    ]
+    records = [
+        Record((Message("user", q), Message("assistant", a)), Origin("import", f"k{n}", n))
+        for n, (q, a) in enumerate(texts)
+    ]
+    write_records(records, run.records / "part-0.parquet")
+
+    def failed(judge: str, **semantic: float) -> list[str]:
+        curate = {"near": {"above": None}, "test": 0.0, "semantic": semantic}
+        run_curate(Recipe.model_validate({"name": "x", "curate": curate}), run, [("exam.jsonl", "Why do cats purr?")])
+        said = {verdict.record: verdict for verdict in read_verdicts(run.verdicts / judge)}
+        return [said[record.id].reason for record in records if said[record.id].state == "fail"]
+
+    assert failed("contamination") == []
+    assert failed("contamination", exam=0.5) == ["asks in other words a question of the exam: exam.jsonl"]
+    assert failed("outlier") == []
+    (reason,) = failed("outlier", outlier=0.3)
+    assert reason.startswith("unlike all others (mean cosine 0.")
 
 
 @given(st.text(), st.text())

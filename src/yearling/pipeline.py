@@ -108,12 +108,12 @@ def _curate(recipe: Recipe, run: Run) -> tuple[Counts, Facts, Facts]:
 
 
 def _curate_settings(recipe: Recipe) -> Facts:
-    marks = recipe.curate is not None and recipe.curate.judge is not None
+    asked = recipe.curate is not None and (recipe.curate.judge is not None or recipe.curate.toxic == "teacher")
     return {
         "curate": _dump(recipe.curate),
         "language": recipe.language,
         "exam": list(recipe.eval.questions if recipe.eval else ()),
-        "teacher": _teacher(recipe) if marks else None,
+        "teacher": _teacher(recipe) if asked else None,
     }
 
 

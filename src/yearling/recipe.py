@@ -213,9 +213,15 @@ class Near(Section):
 
 
 class Semantic(Section):
-    """The judge of paraphrases: alike in meaning, not in words."""
+    """What is alike in meaning, not in words: paraphrases, leaked questions; and what is like nothing else."""
 
     above: Share | None = Field(None, description="reject above this cosine to an earlier row; null switches off")
+    exam: Share | None = Field(
+        None, description="reject a prompt above this cosine to a question of an exam; null switches off"
+    )
+    outlier: Share | None = Field(
+        None, description="reject below this mean cosine to the nearest of a sample of rows; null switches off"
+    )
     model: str = Field(
         "static", description="static and multilingual need no network, any other is a sentence-transformers model"
     )
@@ -243,6 +249,10 @@ class Curate(Section):
     )
     personal: Literal["fail", "mask"] = Field(
         "fail", description="rows with personal data or secrets fail, or stay with those masked"
+    )
+    toxic: Literal["lexicon", "teacher"] = Field(
+        "lexicon",
+        description="lexicon: by shipped expressions; teacher: and the teacher marks what is left for decency",
     )
     near: Near = Field(default_factory=lambda: Near(), description="near duplicates")
     semantic: Semantic = Field(default_factory=lambda: Semantic(), description="paraphrases")

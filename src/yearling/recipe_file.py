@@ -137,6 +137,8 @@ def _missing(recipe: Recipe) -> list[tuple[str, str]]:
             needs.append(("teacher", "generate needs a teacher, for example `teacher: {model: openai:<model>}`"))
         if recipe.curate and recipe.curate.judge:
             needs.append(("teacher", "curate.judge needs a teacher that marks the rows; or leave it out"))
+        if recipe.curate and recipe.curate.toxic == "teacher":
+            needs.append(("teacher", "curate.toxic: teacher needs one; or leave it to the lexicon"))
         if recipe.eval and recipe.eval.against == "teacher":
             needs.append(("teacher", "eval against the teacher needs one; or set `eval: {against: none}`"))
     for stage in ("train", "export", "eval"):

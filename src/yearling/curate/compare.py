@@ -21,6 +21,7 @@ from yearling.curate.near import near_duplicates
 from yearling.curate.semantic import semantic_duplicates
 from yearling.curate.vectors import vectors_of
 from yearling.measure.embeddings import LANGUAGES
+from yearling.measure.neighbours import company
 from yearling.measure.novelty import NoveltyIndex
 from yearling.recipe import Curate, Recipe
 
@@ -120,6 +121,18 @@ def judge_semantic(corpus: Corpus, standing: Flags, recipe: Recipe) -> Opinions:
     for row in np.flatnonzero(found.of >= 0):
         score = float(found.score[row])
         said.fail(int(where[row]), f"says the same as {corpus.ids[where[found.of[row]]]} (cosine {score:.2f})", score)
+    return said
+
+
+def judge_outlier(corpus: Corpus, standing: Flags, recipe: Recipe) -> Opinions:
+    """Fail what is like no other row; the mean cosine to the nearest of a sample is the score."""
+    settings, said = _curate(recipe).semantic, Opinions(len(corpus))
+    assert settings.outlier is not None
+    where = np.flatnonzero(standing)
+    said.scores[where] = company(vectors_of(corpus, settings.model)[where])
+    for place in where[said.scores[where] < settings.outlier].tolist():
+        score = float(said.scores[place])
+        said.fail(place, f"unlike all others (mean cosine {score:.2f} to the nearest)", score)
     return said
 
 

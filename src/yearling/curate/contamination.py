@@ -16,8 +16,11 @@ from yearling.curate import engine
 from yearling.curate.corpus import Corpus, Flags, Opinions, id_digest
 from yearling.curate.families import places
 from yearling.curate.reading import BETWEEN
+from yearling.curate.semantic import questions_asked
+from yearling.curate.vectors import vectors_of
 from yearling.measure.contamination import Leaks
-from yearling.recipe import Recipe
+from yearling.measure.embeddings import embed
+from yearling.recipe import Recipe, Semantic
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +48,33 @@ def judge_contamination(corpus: Corpus, standing: Flags, recipe: Recipe) -> Opin
         for place in np.flatnonzero(counts & (shares > 0)):
             of = f"test row {names[place]}" if kind == OWN else str(names[place])
             said.fail(int(place), f"holds a question of the exam: {of}", float(shares[place]))
+    if recipe.curate.semantic.exam is not None:
+        _by_meaning(corpus, standing, test, recipe.curate.semantic, said)
     return said
+
+
+def _by_meaning(corpus: Corpus, standing: Flags, test: Flags, settings: Semantic, said: Opinions) -> None:
+    """Fail the same rows for questions in other words; the cosine of prompt and question is the score."""
+    assert settings.exam is not None
+    prompts, vectors = corpus.in_order(corpus.texts, "prompt")["prompt"], vectors_of(corpus, settings.model, True)
+    held_out, texts = np.flatnonzero(test & standing), [text for _, text in corpus.questions]
+    exams: list[tuple[Flags, list[str], list[str], Any]] = [
+        (
+            standing & ~test,
+            [f"test row {corpus.ids[place]}" for place in held_out.tolist()],
+            prompts.take(held_out).to_pylist(),
+            vectors[held_out],
+        ),
+        (standing, [name for name, _ in corpus.questions], texts, embed(texts, settings.model)),
+    ]
+    for asked, names, questions, others in exams:
+        where = np.flatnonzero(asked & ~said.failed)
+        if not len(questions) or not len(where):
+            continue
+        found = questions_asked(prompts.take(where).to_pylist(), vectors[where], questions, others, settings.exam)
+        for row in np.flatnonzero(found.of >= 0):
+            score = float(found.score[row])
+            said.fail(int(where[row]), f"asks in other words a question of the exam: {names[found.of[row]]}", score)
 
 
 def _schema() -> pa.Schema:

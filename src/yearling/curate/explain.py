@@ -33,7 +33,7 @@ ROOM = 6_000_000  # characters of theirs
 CLOSE, BEATEN = 4, 100  # rows shown with a judge: accepted ones next to a limit, failed ones kept by hand
 REASONS = 8  # kinds of reason of a judge
 BINS = 19
-LIMITS = ("above", "min_completion", "max_completion")  # what a passing record's score is held to
+LIMITS = ("above", "outlier", "min_completion", "max_completion")  # what a passing record's score is held to
 NAMED = re.compile(r"r1:[0-9a-f]{24}")
 
 Numbers = npt.NDArray[Any]
@@ -205,7 +205,7 @@ def _limits(said: Judgement, name: str, settings: Any) -> tuple[tuple[str, float
         return tuple((key, float(settings[key])) for key in LIMITS if isinstance(settings.get(key), int | float))
     if name == "novelty" and isinstance(settings, float):
         return (("novelty", settings),)
-    if name == "score" and isinstance(settings, list):
+    if name in ("score", "harm") and isinstance(settings, list):
         return (("min_score", float(settings[0])),)
     if name not in said.scores:
         return ()

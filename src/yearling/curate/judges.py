@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from yearling.curate import compare, contamination, refusal
 from yearling.curate.corpus import Corpus, Flags, Opinions
 from yearling.curate.language import judge_language
-from yearling.curate.marks import judge_marks, mark_settings
+from yearling.curate.marks import harm_settings, judge_harm, judge_marks, mark_settings
 from yearling.curate.reach import out_of_reach
 from yearling.curate.reading import Say
 from yearling.curate.refusal import refusal_in
@@ -91,6 +91,13 @@ def _language(recipe: Recipe) -> str | None:
     return recipe.language if _set(recipe).language == "recipe" else None
 
 
+def _by_meaning(recipe: Recipe, bound: Literal["above", "exam", "outlier"]) -> dict[str, Any] | None:
+    """What a judge of vectors obeys: its bound and the model."""
+    settings = _set(recipe).semantic
+    value = getattr(settings, bound)
+    return None if value is None else {bound: value, "model": settings.model}
+
+
 ROW_JUDGES: tuple[RowJudge, ...] = (
     RowJudge("shape", _plain(broken), version=2),
     RowJudge(
@@ -107,14 +114,19 @@ SET_JUDGES: tuple[SetJudge, ...] = (
     SetJudge(
         "contamination",
         contamination.judge_contamination,
-        lambda r: [_set(r).test, list(r.eval.questions if r.eval else ()), *map(file_digest, _set(r).decontaminate)],
+        lambda r: [
+            _set(r).test,
+            list(r.eval.questions if r.eval else ()),
+            *map(file_digest, _set(r).decontaminate),
+            *filter(None, [_by_meaning(r, "exam")]),
+        ],
     ),
     SetJudge("contradiction", compare.judge_contradiction, lambda r: True),
     SetJudge("near", compare.judge_near, lambda r: _set(r).near.model_dump() if _set(r).near.above else None),
-    SetJudge(
-        "semantic", compare.judge_semantic, lambda r: _set(r).semantic.model_dump() if _set(r).semantic.above else None
-    ),
+    SetJudge("semantic", compare.judge_semantic, lambda r: _by_meaning(r, "above")),
     SetJudge("novelty", compare.judge_novelty, lambda r: _set(r).novelty, version=2),
+    SetJudge("outlier", compare.judge_outlier, lambda r: _by_meaning(r, "outlier")),
+    SetJudge("harm", judge_harm, harm_settings),
     SetJudge("score", judge_marks, mark_settings),
     SetJudge("select", compare.judge_select, lambda r: _set(r).select),
 )

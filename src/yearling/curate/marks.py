@@ -1,4 +1,4 @@
-"""The teacher's marks: each row that passed all other judges is shown to it once, through the ledger.
+"""The teacher's marks, for quality and for decency: it is shown once, through the ledger, what passed all other judges.
 
 In: a corpus and which of its records still stand. Out: opinions; the mark, 1 to 5, is the score.
 After GPT4All's "filter the bad responses by API" and the single-answer grading of Zheng et al. 2023 (MT-Bench).
@@ -19,7 +19,8 @@ from yearling.teachers.ask import Asker
 from yearling.teachers.teacher import open_teacher
 from yearling.teachers.words import text_of
 
-PROMPT = "score.txt"
+QUALITY, DECENCY = "score.txt", "harm.txt"
+DECENT = 3  # the lowest mark for decency that passes
 MARK_TOKENS = 96  # of a reason and a mark
 ROUND = 1024  # rows that are asked about at once
 _MARK = re.compile(r"(?:score|mark|note|punkt\w*)\W{0,8}([1-5])(?![\d.,]*\d)|^\W*([1-5])(?:\s*/\s*5)?\W*$", re.I | re.M)
@@ -30,8 +31,19 @@ def mark_settings(recipe: Recipe) -> Any:
     if recipe.curate is None or recipe.curate.judge is None or recipe.teacher is None:
         return None
     judge = recipe.curate.judge
+    return _settings(recipe, judge.min_score, text_of(QUALITY, judge.rubric))
+
+
+def harm_settings(recipe: Recipe) -> Any:
+    """The same for decency; None where the lexicon alone is asked."""
+    asked = recipe.curate is not None and recipe.curate.toxic == "teacher" and recipe.teacher is not None
+    return _settings(recipe, DECENT, text_of(DECENCY, None)) if asked else None
+
+
+def _settings(recipe: Recipe, least: int, words: str) -> list[Any]:
+    assert recipe.teacher is not None
     teacher = recipe.teacher.model_dump(mode="json", include={"model", "base_url", "template", "reasoning"})
-    return [judge.min_score, digest(text_of(PROMPT, judge.rubric)), teacher]
+    return [least, digest(words), teacher]
 
 
 def judge_marks(corpus: Corpus, standing: Flags, recipe: Recipe) -> Opinions:
@@ -39,9 +51,19 @@ def judge_marks(corpus: Corpus, standing: Flags, recipe: Recipe) -> Opinions:
 
     Raises BudgetError and TeacherError as any asking does; marks that were paid are in the ledger.
     """
-    assert recipe.curate is not None and recipe.curate.judge is not None and recipe.teacher is not None
+    assert recipe.curate is not None and recipe.curate.judge is not None
+    judge = recipe.curate.judge
+    return _marked(corpus, standing, recipe, text_of(QUALITY, judge.rubric), judge.min_score)
+
+
+def judge_harm(corpus: Corpus, standing: Flags, recipe: Recipe) -> Opinions:
+    """The same for what the teacher finds indecent: insults, contempt, threats, whatever the language."""
+    return _marked(corpus, standing, recipe, text_of(DECENCY, None), DECENT)
+
+
+def _marked(corpus: Corpus, standing: Flags, recipe: Recipe, words: str, least: int) -> Opinions:
+    assert recipe.teacher is not None
     said, where = Opinions(len(corpus)), np.flatnonzero(standing)
-    words, least = text_of(PROMPT, recipe.curate.judge.rubric), recipe.curate.judge.min_score
     texts = corpus.in_order(corpus.texts, "prompt", "completion").take(where)
     with (
         Ledger(corpus.run.ledger, corpus.run.name, recipe.budget) as ledger,

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from yearling.curate.language import language_of
 from yearling.measure.contamination import EMPTY_WORDS
-from yearling.measure.neighbours import pairs_above
+from yearling.measure.neighbours import pairs_above, pairs_across
 from yearling.measure.text import unicode_tokens
 
 READ = 4000  # characters of a text that are looked at for what must not differ
@@ -50,7 +50,7 @@ Places = npt.NDArray[np.int64]
 
 
 class Repeats(NamedTuple):
-    """For each row the earlier row that it repeats, -1 where there is none; and their cosine, else nan."""
+    """For each row the earlier row, or the question, that it repeats, -1 for none; and their cosine, else nan."""
 
     of: Places
     score: npt.NDArray[np.float64]
@@ -64,9 +64,9 @@ class Facts(NamedTuple):
     quoted: frozenset[str]
 
 
-def row_text(prompt: str, answer: str) -> str:
-    """What is embedded of a row."""
-    return f"{prompt}\n{answer}"
+def row_text(*parts: str) -> str:
+    """What is embedded of a row: its prompt and answer, or one of them."""
+    return "\n".join(parts)
 
 
 def semantic_duplicates(
@@ -87,6 +87,22 @@ def semantic_duplicates(
         one, other = int(pairs.earlier[at]), int(pairs.later[at])
         if said.of[one] < 0 and said.of[other] < 0 and not differ(one, other):
             said.of[other], said.score[other] = one, pairs.score[at]
+    return said
+
+
+def questions_asked(
+    prompts: Sequence[str], vectors: Vectors, questions: Sequence[str], others: Vectors, threshold: float
+) -> Repeats:
+    """For each prompt the question that it asks in other words, if any; vectors are of prompts and questions alone."""
+    said = Repeats(np.full(len(vectors), -1, np.int64), np.full(len(vectors), np.nan))
+    pairs = pairs_across(vectors, others, threshold)
+    of_prompt, of_question = (
+        lru_cache(REMEMBERED)(lambda place, texts=texts: facts(texts[place])) for texts in (prompts, questions)
+    )
+    for at in np.lexsort((pairs.earlier, -pairs.score, pairs.later)).tolist():
+        question, prompt = int(pairs.earlier[at]), int(pairs.later[at])
+        if said.of[prompt] < 0 and not questions_differ(of_prompt(prompt), of_question(question)):
+            said.of[prompt], said.score[prompt] = question, pairs.score[at]
     return said
 
 

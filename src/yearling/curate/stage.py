@@ -43,6 +43,8 @@ KNOBS = {
     "near": "a higher curate.near.above lets closer rows through",
     "semantic": "a higher curate.semantic.above lets closer rows through",
     "novelty": "a higher curate.novelty lets closer prompts through",
+    "outlier": "a lower curate.semantic.outlier lets rows farther off through",
+    "harm": "curate.toxic: lexicon asks no teacher",
     "score": "a lower curate.judge.min_score lets more through",
     "select": "curate.select says how many rows are kept",
 }

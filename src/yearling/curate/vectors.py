@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def vectors_of(corpus: Corpus, model: str) -> npt.NDArray[np.float16]:
-    """One vector of length one a record, 2 bytes a number; of prompt and answer read as one text."""
-    out = corpus.work / f"vectors-{corpus.digest[:16]}-{text_digest(model)[:8]}"
-    columns = ("id", "prompt", "completion")
-    files = engine.map_files(corpus.texts, columns, (worker, model), _schema(), out, corpus.told)
+def vectors_of(corpus: Corpus, model: str, prompts_alone: bool = False) -> npt.NDArray[np.float16]:
+    """One vector of length one a record, 2 bytes a number; of prompt and answer read as one text, or of the prompt."""
+    columns = ("prompt",) if prompts_alone else ("prompt", "completion")
+    out = corpus.work / f"vectors-{'-'.join(columns)}-{corpus.digest[:16]}-{text_digest(model)[:8]}"
+    files = engine.map_files(corpus.texts, ("id", *columns), (worker, model), _schema(), out, corpus.told)
     column = corpus.in_order(files, "vector")["vector"]
     rows = np.empty((len(corpus), len(column[0].as_py()) // 2), np.float16)
     at = 0
@@ -43,10 +43,10 @@ def _schema() -> pa.Schema:
 def worker(model: str) -> engine.Work:
     """What embeds a batch."""
 
-    def work(ids: pa.Array, prompts: pa.Array, answers: pa.Array) -> pa.StructArray:
+    def work(ids: pa.Array, *columns: pa.Array) -> pa.StructArray:
         import pyarrow as pa
 
-        texts = [row_text(*pair) for pair in zip(prompts.to_pylist(), answers.to_pylist(), strict=True)]
+        texts = [row_text(*parts) for parts in zip(*(column.to_pylist() for column in columns), strict=True)]
         rows = [row.tobytes() for row in embed(texts, model).astype(np.float16)]
         return pa.StructArray.from_arrays([ids.cast(pa.string()), pa.array(rows, pa.binary())], ["id", "vector"])
 

@@ -26,6 +26,7 @@ BLOCK = 1024  # rows multiplied at a time
 CENTRES_OF = 64  # rows of the sample a centre, for k-means
 ROUNDS = 4  # of k-means
 NEAREST, FIRST = 24, 16  # earlier neighbours of a row that are told
+SAMPLE = 4096  # rows that each is held against to tell how unlike all it is
 PENDING = 4_000_000  # pairs found before the farther ones of each row are let go
 
 Whole = npt.NDArray[np.float32]  # whole numbers, see above
@@ -63,6 +64,37 @@ def pairs_above(vectors: Vectors, threshold: float, looks: int | None = None) ->
         _compare_all(vectors, own, least, found)
         _compare(vectors, guests, own, least, found)
     return found.pairs()
+
+
+def pairs_across(vectors: Vectors, others: Vectors, threshold: float) -> Pairs:
+    """The pairs of a row of `others` (as `earlier`) and one of `vectors` (`later`) with at least that cosine: all."""
+    least, found = np.float32(np.ceil(threshold * STEPS * STEPS)), list[tuple[Places, Places, Whole]]()
+    for start in range(0, len(vectors), BLOCK):
+        rows = on_grid(vectors[start : start + BLOCK])
+        for first in range(0, len(others), BLOCK):
+            products = rows @ on_grid(others[first : first + BLOCK]).T
+            row, other = np.nonzero(products >= least)
+            found.append((first + other, start + row, products[row, other]))
+    if not found:
+        return _Found().pairs()
+    earlier, later, products = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.lexsort((earlier, later))
+    return Pairs(earlier[order], later[order], np.minimum(products[order] / np.float32(STEPS * STEPS), np.float32(1)))
+
+
+def company(vectors: Vectors, nearest: int = 5) -> npt.NDArray[np.float64]:
+    """For each row the mean cosine to the nearest of `SAMPLE` others, at even distances: low where it is unlike all."""
+    places = np.unique(np.linspace(0, max(len(vectors) - 1, 0), min(SAMPLE, len(vectors))).astype(np.int64))
+    sample = on_grid(vectors[places])
+    taken = min(nearest, len(places) - 1)
+    scores = np.ones(len(vectors))
+    for start in range(0, len(vectors) if taken > 0 else 0, BLOCK):
+        products = on_grid(vectors[start : start + BLOCK]) @ sample.T
+        itself = np.flatnonzero((places >= start) & (places < start + BLOCK))
+        products[places[itself] - start, itself] = -np.inf
+        near = np.partition(products, -taken, axis=1)[:, -taken:].astype(np.float64)
+        scores[start : start + BLOCK] = near.sum(axis=1) / (taken * STEPS**2)
+    return scores
 
 
 def _looks(threshold: float) -> int:
