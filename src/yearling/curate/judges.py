@@ -104,7 +104,9 @@ ROW_JUDGES: tuple[RowJudge, ...] = (
         "length", lambda r: lambda row: judge_length(row, _set(r)), lambda r: _set(r).length.model_dump(), version=2
     ),
     RowJudge("refusal", _plain(refusal_in), version=2, sign=refusal.sign),
-    RowJudge("language", lambda r: lambda row: judge_language(row, _language(r)), lambda r: _language(r) or "same"),
+    RowJudge(
+        "language", lambda r: lambda row: judge_language(row, _language(r)), lambda r: _language(r) or "same", version=2
+    ),
     RowJudge("reach", _plain(out_of_reach)),
     RowJudge("personal", lambda r: lambda row: judge_personal(row, _set(r)), lambda r: _set(r).personal),
     RowJudge("toxic", lambda r: toxicity),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from yearling.curate.rows import PASS, Opinion, Row
+from yearling.measure.text import rouge_tokens
 
 # Letters that one of two near languages has and the other has not, or seldom.
 _MARKS = {
@@ -35,10 +36,47 @@ SURE, SURE_OF_SCRIPT = 0.6, 0.35
 # The same for languages that a short text does not tell apart well, and for the prompt.
 SURE_OF_KIN, SURE_OF_PROMPT = 0.85, 0.4
 # Short words of English that are words of no other language; so many different ones at a text's beginning are enough.
-_ENGLISH = frozenset(
-    ("the", "and", "of", "that", "with", "you", "your", "this", "these", "are", "were", "what", "how", "which", "when")
-) | frozenset(
-    ("where", "why", "would", "should", "could", "they", "their", "there", "from", "because", "have", "between")
+_ENGLISH = (
+    frozenset(
+        (
+            "the",
+            "and",
+            "of",
+            "that",
+            "with",
+            "you",
+            "your",
+            "this",
+            "these",
+            "are",
+            "were",
+            "what",
+            "how",
+            "which",
+            "when",
+        )
+    )
+    | frozenset(
+        ("where", "why", "would", "should", "could", "they", "their", "there", "from", "because", "have", "between")
+    )
+    | frozenset(
+        (
+            "does",
+            "about",
+            "into",
+            "its",
+            "each",
+            "every",
+            "who",
+            "if",
+            "only",
+            "many",
+            "before",
+            "three",
+            "something",
+            "has",
+        )
+    )
 )
 ENOUGH, ENOUGH_OF_PROMPT = 3, 2
 # An answer with this much of the prompt's language in it is mixed, not foreign.
@@ -150,7 +188,7 @@ def _answer(asked: list[str], answer: str, wanted: str | None) -> str | None:
 def _plainly_english(text: str, enough: int) -> bool:
     """Whether a text's beginning holds words that no other language in these letters has, enough of them."""
     line = text[:ANSWER_HEAD]
-    return line.isascii() and len(_ENGLISH.intersection(line.lower().split())) >= enough
+    return line.isascii() and len(_ENGLISH.intersection(rouge_tokens(line))) >= enough
 
 
 def _is_guess(answer: str, said: str) -> bool:

@@ -27,6 +27,7 @@ SIDES = {"both": ("asked", "answered"), "prompt": ("asked",), "answer": ("answer
 HASHES = 128
 LOST = 0.02  # of pairs at the very threshold, the share that no band may propose
 ALL_PAIRS = 16  # rows of one band hash up to which each is held against each; of more, against some before it
+PENDING = 20_000_000  # pairs of several bands that are held before those named twice are let go
 REMEMBERED = 20_000  # texts whose word pairs are held in memory
 
 
@@ -53,11 +54,13 @@ def rows_a_band(threshold: float) -> int:
 def proposed(corpus: Corpus, files: list[Path], bands: int, standing: Flags) -> Places:
     """Pairs of places that agree in a band, the earlier first, each once and in order; one band in memory at a time."""
     where, count = np.flatnonzero(standing), len(corpus)
-    found = np.empty(0, np.int64)
+    found, fresh = np.empty(0, np.int64), list[Places]()
     for band in range(bands):
         hashes = corpus.in_order(files, f"b{band}")[0].to_numpy()[where]
         one, other = agreeing(hashes)
-        found = np.union1d(found, where[one] * count + where[other])
+        fresh.append(where[one] * count + where[other])
+        if band == bands - 1 or sum(map(len, fresh)) > PENDING:
+            found, fresh = np.unique(np.concatenate([found, *fresh])), []
     return np.stack([found // count, found % count], axis=1)
 
 
