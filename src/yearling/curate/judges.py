@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from yearling.curate import compare, contamination, refusal
+from yearling.curate import compare, contamination, reach, refusal
 from yearling.curate.corpus import Corpus, Flags, Opinions
 from yearling.curate.language import judge_language
 from yearling.curate.marks import harm_settings, judge_harm, judge_marks, mark_settings
@@ -20,7 +20,7 @@ from yearling.curate.refusal import refusal_in
 from yearling.curate.rows import PASS, Opinion, Row, Sign, failed
 from yearling.curate.shape import broken
 from yearling.curate.toxic import toxicity
-from yearling.measure.personal import personal_in
+from yearling.measure import personal
 from yearling.measure.text import word_count
 from yearling.recipe import Curate, Recipe
 from yearling.record import file_digest
@@ -72,7 +72,7 @@ def judge_length(row: Row, settings: Curate) -> Opinion:
 
 def judge_personal(row: Row, settings: Curate) -> Opinion:
     """Fail what holds personal data or secrets, or say what will be masked."""
-    found = sorted({one.kind for one in personal_in(row.turns)})
+    found = sorted({one.kind for one in personal.personal_in(row.turns)})
     if not found:
         return PASS
     return failed(f"holds {', '.join(found)}") if settings.personal == "fail" else Opinion("pass", "is masked")
@@ -107,8 +107,13 @@ ROW_JUDGES: tuple[RowJudge, ...] = (
     RowJudge(
         "language", lambda r: lambda row: judge_language(row, _language(r)), lambda r: _language(r) or "same", version=2
     ),
-    RowJudge("reach", _plain(out_of_reach)),
-    RowJudge("personal", lambda r: lambda row: judge_personal(row, _set(r)), lambda r: _set(r).personal),
+    RowJudge("reach", _plain(out_of_reach), sign=lambda: Sign(reach.sign(), ("prompt",))),
+    RowJudge(
+        "personal",
+        lambda r: lambda row: judge_personal(row, _set(r)),
+        lambda r: _set(r).personal,
+        sign=lambda: Sign(personal.sign(), ("prompt", "completion")),
+    ),
     RowJudge("toxic", lambda r: toxicity),
 )
 SET_JUDGES: tuple[SetJudge, ...] = (

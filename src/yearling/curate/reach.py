@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
+from string import ascii_lowercase
 from typing import NamedTuple
 
 from yearling.curate.rows import Row
@@ -18,14 +19,18 @@ from yearling.measure.text import word_count
 
 READ = 600  # characters of a request at its beginning that are looked at; what comes later is material
 LEAST = 4  # words of a paragraph that is a request by itself
-START = re.compile(
-    r"(?:^|[.!?:;\n¡¿。！？]\s*|, ?|，|\b(?:please|kindly|now|just|you|go and|bitte|kannst du|könntest du|können sie"
-    r"|könnten sie|sie|peux-tu|pourrais-tu|pouvez-vous|pourriez-vous|plaît|favor|puedes|podrías|puede|podría|favore"
-    r"|puoi|potresti|può|pode|poderia|podes|alsjeblieft|alstublieft|kun je|kunt u|wil je|proszę|możesz|пожалуйста"
-    r"|прошу|lütfen|snälla|kan du|prosím|tolong|hãy|te rog|kérlek) )"
-    r"(?=\S)"
+# After these a request begins, as it does after a mark.
+LEADS = (
+    "please|kindly|now|just|you|go and|bitte|kannst du|könntest du|können sie|könnten sie|sie|peux-tu|pourrais-tu"
+    "|pouvez-vous|pourriez-vous|plaît|favor|puedes|podrías|puede|podría|favore|puoi|potresti|può|pode|poderia|podes"
+    "|alsjeblieft|alstublieft|kun je|kunt u|wil je|proszę|możesz|пожалуйста|прошу|lütfen|snälla|kan du|prosím|tolong"
+    "|hãy|te rog|kérlek"
 )
+START = re.compile(rf"(?:^|[.!?:;\n¡¿。！？]\s*|, ?|，|\b(?:{LEADS}) )(?=\S)")
+LEAD_WORDS = frozenset(re.findall(r"(?:^|\|)(\w+)", LEADS))
+MARKED = re.compile(r"[.!?:;,\n]\s*(?=\S)")  # `START` in a text in ASCII that holds none of `LEADS`
 WORD = re.compile(r"[^\W\d_]+")
+LETTERS = bytes(byte if chr(byte) in ascii_lowercase else 32 for byte in range(256))
 # Scripts whose words are not looked up one by one.
 OTHER_SCRIPT = re.compile(
     "[\u0370-\u03ff\u0400-\u07bf\u0900-\u0dff\u0e00-\u0eff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7a3]"
@@ -93,23 +98,24 @@ IN_WORDS = re.compile(
 
 
 class Family(NamedTuple):
-    """Requests of one sort: what they need, words one of which they hold, wordings anywhere and at a start."""
+    """Requests of one sort: what they need, words one of which they hold, signs, wordings anywhere and at a start."""
 
     needs: str
     words: frozenset[str]
-    anywhere: re.Pattern[str]
-    at_start: re.Pattern[str]
+    signs: tuple[str, ...]
+    anywhere: re.Pattern[str] | None
+    at_start: re.Pattern[str] | None
 
 
 @cache
 def families() -> tuple[Family, ...]:
     """All that `reach.txt` holds."""
     names: dict[str, str] = {}
-    found: list[tuple[str, list[str], list[str]]] = []
+    found: list[tuple[str, list[str], list[str], list[str]]] = []
     for line in files("yearling.curate").joinpath("reach.txt").read_text(encoding="utf-8").splitlines():
         if heading := re.fullmatch(r"\[([\w ]+)\] ?(.*)", line):
             if heading[1] != "names":
-                found.append((heading[2], [], []))
+                found.append((heading[2], [], [], []))
         elif not line or line.startswith("#"):
             continue
         elif not found:
@@ -117,15 +123,17 @@ def families() -> tuple[Family, ...]:
             names[name] = _filled(form, names)
         elif line.startswith("words = "):
             found[-1][1].extend(line.split()[2:])
+        elif line.startswith("signs = "):
+            found[-1][2].extend(_filled(sign, names) for sign in line.split()[2:])
         else:
-            found[-1][2].append(_filled(line, names))
-    return tuple(Family(needs, frozenset(words), *_split(forms)) for needs, words, forms in found)
+            found[-1][3].append(_filled(line, names))
+    return tuple(Family(needs, frozenset(words), tuple(signs), *_split(forms)) for needs, words, signs, forms in found)
 
 
-def _split(forms: list[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+def _split(forms: list[str]) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
     starting = [form.removeprefix("<do>") for form in forms if form.startswith("<do>")]
     free = [form for form in forms if not form.startswith("<do>")]
-    return re.compile("|".join(free) or "(?!)"), re.compile("|".join(starting) or "(?!)")
+    return (re.compile("|".join(free)) if free else None), (re.compile("|".join(starting)) if starting else None)
 
 
 def _filled(form: str, names: dict[str, str]) -> str:
@@ -135,6 +143,21 @@ def _filled(form: str, names: dict[str, str]) -> str:
 @cache
 def _known() -> frozenset[str]:
     return frozenset().union(*(family.words for family in families()))
+
+
+@cache
+def sign() -> str:
+    """A pattern (RE2) without which the prompt of a row of one prompt and one answer, both in ASCII, passes.
+
+    It looks beyond `READ`, into quotes, and at nothing that spares a request: it may match too much, never too little.
+    """
+    forms = [form for family in families() for form in family.signs]
+    inside, starting = ("|".join(form[4:] for form in forms if form.startswith(mark)) for mark in ("<in>", "<do>"))
+    free = "|".join(form for form in forms if not form.startswith(("<in>", "<do>")))
+    leads = "|".join(filter(str.isascii, LEADS.split("|")))
+    whole = rf"(?i){inside}|\b(?:{free})|(?:^|[.!?:;\n,]|\b(?:{leads})_)_?(?:{starting})"
+    # an apostrophe may be a grave accent, and a space any white space
+    return whole.replace("'", "['`]").replace(" ", "_").replace("_?", r"[\x00- ]*").replace("_", r"[\x00- ]+")
 
 
 def out_of_reach(row: Row) -> str | None:
@@ -147,26 +170,46 @@ def out_of_reach(row: Row) -> str | None:
 
 def _request(prompt: str) -> str | None:
     text = prompt[:READ].lower()
-    hits = _known().intersection(WORD.findall(text))
-    other = not text.isascii() and OTHER_SCRIPT.search(text) is not None
+    ascii_only = text.isascii()
+    words = text.encode().translate(LETTERS).decode().split() if ascii_only else WORD.findall(text)
+    hits = _known().intersection(words)
+    other = not ascii_only and OTHER_SCRIPT.search(text) is not None
     if not hits and not other:
         return None
     text = _plain(text)
-    head = text.partition("\n\n")[0]
-    head = head if word_count(head) >= LEAST else text  # what stands below a request is material
-    starts = [match.end() for match in START.finditer(head)]
+    head, gap, _ = text.partition("\n\n")  # what stands below a request is material
+    if gap and word_count(head) < LEAST:
+        head = text
+    if ascii_only and LEAD_WORDS.isdisjoint(words):
+        starts = [0, *(match.end() for match in MARKED.finditer(head))]
+    else:
+        starts = [match.end() for match in START.finditer(head)]
     for family in families():
         if not family.words.isdisjoint(hits) or (other and not family.words):
-            found = (family.at_start.match(head, start) for start in starts)
-            match = next(filter(None, found), None) or family.anywhere.search(head)
+            match = _match(family, head, starts)
             if match and not _spared(text, match, family, len(prompt) > READ):
                 return f"the prompt asks for what needs {family.needs}: {match[0].strip()[:60]}"
     return None
 
 
+def _match(family: Family, head: str, starts: list[int]) -> re.Match[str] | None:
+    if family.at_start:
+        for start in starts:
+            if match := family.at_start.match(head, start):
+                return match
+    return family.anywhere.search(head) if family.anywhere else None
+
+
 def _plain(text: str) -> str:
-    folded = QUOTED.sub('""', text.translate(APOSTROPHES))
-    return re.sub(r"[^\S\n]+", " ", folded).strip()
+    if not text.isascii():
+        text = text.translate(APOSTROPHES)
+    elif "`" in text:
+        text = text.replace("`", "'")
+    if not text.isascii() or '"' in text or "'" in text:
+        text = QUOTED.sub('""', text)
+    if "  " in text or not text.isprintable():
+        text = re.sub(r"[^\S\n]+", " ", text)
+    return text.strip()
 
 
 def _spared(text: str, match: re.Match[str], family: Family, long: bool) -> bool:

@@ -10,7 +10,7 @@ specimens of standards, addresses of institutions. Does not know names, dates of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -64,6 +64,39 @@ def personal_in(turns: Sequence[Message]) -> list[Found]:
     return [found for turn in turns for found in find(turn.content)]
 
 
+@cache
+def sign() -> str:
+    """A pattern (RE2) for texts in ASCII: `find` finds nothing where it does not match.
+
+    It may match too much, never too little, and is to be matched over many texts at once. Each line of it is what one
+    of the expressions below asks for, without what only narrows that down, or what counts characters: that is dear.
+    """
+
+    def either(words: Iterable[str]) -> str:
+        return "|".join(re.escape(word) for word in sorted(words) if word.isascii())
+
+    gap, name = r"\s\v\x1c-\x1f", r"[A-Z][\w'.-]*"  # all that Python calls a space
+    within, others = (
+        either(mark for mark in MARKS if mark != "://" and (mark[0] == "_") is here) for here in (True, False)
+    )
+    told = "|".join(_LISTS["password"] + _LISTS["key"])
+    mixed = r"[!-~]*(?:[A-Za-z][!-~]*(?:\d|[!#$%&*+@^~?][!-~])|[\d!#$%&*+@^~?][!-~]*[A-Za-z])"
+    behind = rf"(?:{name},? )+(?:(?:{ROAD})\b|[A-Z]+ ?\d)|(?:(?:bis|ter),? )?(?i:{either(_LISTS['rue'])}) "
+    ahead = rf"[\w-](?i:{either(_LISTS['strasse'])})|\b(?:{ARTICLES}) {name}|\b(?:{either(_LISTS['calle'])})[^\n;.\d]+"
+    return "|".join(
+        (
+            rf"{within}|(?:^|[^A-Za-z0-9])(?:{others})",
+            r"://[^\s/@]+:[^\s/@]+@",
+            rf"(?i:{told})[^\n.!?:=]*[:=]?[{gap}\"'`*(]*{mixed}",
+            r"[\w.+%'-]@[\w-]+(?:\.[\w-]|\W?[\[(])|[\[(]\W?(?i:at)\W?[\])]",
+            r"(?:^|[^A-Za-z0-9_+-])\+?\(?\d(?:[ /.()-]{0,4}\d){5}",  # a card or a telephone number
+            r"(?:^|[^A-Za-z0-9])[A-Z]{2}\d\d(?:[ -]?[A-Z0-9]){11}",
+            rf"\d[A-Za-z]?,? (?:{behind})",
+            rf"(?:{ahead})[{gap}]\d{{1,3}}(?:\D|$)",
+        )
+    )
+
+
 def _candidates(text: str) -> Iterator[Found]:
     """What may be personal, the surest kinds first; most texts hold none of the signs that are looked for here."""
     lowered = _lower(text)
@@ -88,7 +121,10 @@ def _candidates(text: str) -> Iterator[Found]:
 
 def _has_digit(text: str) -> bool:
     # One look for each digit is several times faster than a character class; of other scripts there are too many.
-    return any(map(text.__contains__, "1023456789")) or (not text.isascii() and NUMBER.search(text) is not None)
+    for digit in "1023456789":
+        if digit in text:
+            return True
+    return not text.isascii() and NUMBER.search(text) is not None
 
 
 def _long(numbers: Sequence[tuple[int, int]]) -> bool:
@@ -141,7 +177,8 @@ KEY_MARKS = {
 }
 KEYS = re.compile("|".join(line.partition(" ")[2] for line in _LISTS["mark"]))
 KEY_SIGNS = ("key", "token", "secret", "bearer", "api")
-LONG = re.compile(r"[\w+/=~-]{16}")
+LONG_SIGNS = 16
+LONG = re.compile(rf"[\w+/=~-]{{{LONG_SIGNS}}}")
 FOREIGN_SIGNS = tuple(_LISTS["secret"])
 PASSWORD_SIGNS = tuple(word for word in FOREIGN_SIGNS if word.isascii())
 SPECIMENS = frozenset(("AKIAIOSFODNN7EXAMPLE",))  # of Amazon's own documentation
@@ -175,10 +212,15 @@ def _passwords(text: str, lowered: str) -> Iterator[Found]:
 
 
 def _told_keys(text: str, lowered: str) -> Iterator[Found]:
-    for start, value_start, value in _told("key", text, lowered) if LONG.search(text) else ():
+    for start, value_start, value in _told("key", text, lowered) if _has_long(text) else ():
         digest = _words("digest").search(lowered, max(start - 20, 0), value_start)
         if not digest and re.fullmatch(r"[\w+/=.~-]{16,}", value) and _random(value) and len(NUMBER.findall(value)) > 1:
             yield Found("key", value_start, value_start + len(value))
+
+
+def _has_long(text: str) -> bool:
+    # Words are split in a third of the time of the search.
+    return max(map(len, text.split()), default=0) >= LONG_SIGNS and LONG.search(text) is not None
 
 
 def _told(section: str, text: str, lowered: str) -> Iterator[tuple[int, int, str]]:
@@ -316,13 +358,14 @@ NAME = r"[A-Z\u00c0-\u00de\u0410-\u042f][\w'\u2019.-]{0,30}"
 ROAD, STRASSE, RUE, CALLE = (
     "|".join(map(re.escape, _LISTS[section])) for section in ("road", "strasse", "rue", "calle")
 )
+ARTICLES = "Am|An der|Im|In der|Auf dem|Zum|Zur"
 # The street behind a house number, or before it.
 BEHIND = re.compile(
     rf"[A-Za-z]?(?:[/-]\d{{1,4}}[A-Za-z]?)?,? (?:(?:{NAME} ){{1,3}}(?:{ROAD})\b\.?"
     rf"|(?:(?:bis|ter),? )?(?i:{RUE})\b [^\n,;.\d]{{2,40}}|(?:{NAME} ){{0,2}}{NAME},(?: {NAME},?){{1,3}}(?= {PLACE}\b))"
 )
 AHEAD = re.compile(
-    rf"(?:(?:{NAME}[ -]){{0,3}}[\w-]{{1,30}}(?i:{STRASSE})|\b(?:Am|An der|Im|In der|Auf dem|Zum|Zur) {NAME}"
+    rf"(?:(?:{NAME}[ -]){{0,3}}[\w-]{{1,30}}(?i:{STRASSE})|\b(?:{ARTICLES}) {NAME}"
     rf"|\b(?:{CALLE}) ?[^\n;.\d]{{2,40}},?(?: ?n\.? ?\u00ba| n\u00fam\.| \u0434\.| \u0434\u043e\u043c)?)\Z"
 )
 # What stands ahead ends in one of these, or holds one of those: looked at first, as most numbers are no house's.
