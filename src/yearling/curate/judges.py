@@ -20,7 +20,7 @@ from yearling.curate.refusal import refusal_in
 from yearling.curate.rows import PASS, Opinion, Row, Sign, failed
 from yearling.curate.shape import broken
 from yearling.curate.toxic import toxicity
-from yearling.measure import personal
+from yearling.measure import personal, personal_sign
 from yearling.measure.text import word_count
 from yearling.recipe import Curate, Recipe
 from yearling.record import file_digest
@@ -112,7 +112,7 @@ ROW_JUDGES: tuple[RowJudge, ...] = (
         "personal",
         lambda r: lambda row: judge_personal(row, _set(r)),
         lambda r: _set(r).personal,
-        sign=lambda: Sign(personal.sign(), ("prompt", "completion")),
+        sign=lambda: Sign(personal_sign.sign(), ("prompt", "completion")),
     ),
     RowJudge("toxic", lambda r: toxicity),
 )

@@ -10,7 +10,7 @@ specimens of standards, addresses of institutions. Does not know names, dates of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -64,39 +64,6 @@ def personal_in(turns: Sequence[Message]) -> list[Found]:
     return [found for turn in turns for found in find(turn.content)]
 
 
-@cache
-def sign() -> str:
-    """A pattern (RE2) for texts in ASCII: `find` finds nothing where it does not match.
-
-    It may match too much, never too little, and is to be matched over many texts at once. Each line of it is what one
-    of the expressions below asks for, without what only narrows that down, or what counts characters: that is dear.
-    """
-
-    def either(words: Iterable[str]) -> str:
-        return "|".join(re.escape(word) for word in sorted(words) if word.isascii())
-
-    gap, name = r"\s\v\x1c-\x1f", r"[A-Z][\w'.-]*"  # all that Python calls a space
-    within, others = (
-        either(mark for mark in MARKS if mark != "://" and (mark[0] == "_") is here) for here in (True, False)
-    )
-    told = "|".join(_LISTS["password"] + _LISTS["key"])
-    mixed = r"[!-~]*(?:[A-Za-z][!-~]*(?:\d|[!#$%&*+@^~?][!-~])|[\d!#$%&*+@^~?][!-~]*[A-Za-z])"
-    behind = rf"(?:{name},? )+(?:(?:{ROAD})\b|[A-Z]+ ?\d)|(?:(?:bis|ter),? )?(?i:{either(_LISTS['rue'])}) "
-    ahead = rf"[\w-](?i:{either(_LISTS['strasse'])})|\b(?:{ARTICLES}) {name}|\b(?:{either(_LISTS['calle'])})[^\n;.\d]+"
-    return "|".join(
-        (
-            rf"{within}|(?:^|[^A-Za-z0-9])(?:{others})",
-            r"://[^\s/@]+:[^\s/@]+@",
-            rf"(?i:{told})[^\n.!?:=]*[:=]?[{gap}\"'`*(]*{mixed}",
-            r"[\w.+%'-]@[\w-]+(?:\.[\w-]|\W?[\[(])|[\[(]\W?(?i:at)\W?[\])]",
-            r"(?:^|[^A-Za-z0-9_+-])\+?\(?\d(?:[ /.()-]{0,4}\d){5}",  # a card or a telephone number
-            r"(?:^|[^A-Za-z0-9])[A-Z]{2}\d\d(?:[ -]?[A-Z0-9]){11}",
-            rf"\d[A-Za-z]?,? (?:{behind})",
-            rf"(?:{ahead})[{gap}]\d{{1,3}}(?:\D|$)",
-        )
-    )
-
-
 def _candidates(text: str) -> Iterator[Found]:
     """What may be personal, the surest kinds first; most texts hold none of the signs that are looked for here."""
     lowered = _lower(text)
@@ -146,13 +113,13 @@ def _lower(text: str) -> str:
 
 # -- words around
 
-_LISTS = sections("yearling.measure", "personal.txt")
+LISTS = sections("yearling.measure", "personal.txt")
 
 
 @cache
 def _words(section: str) -> re.Pattern[str]:
     """The expressions of one section of `personal.txt`, as one; kinds that mask wrote do not count."""
-    either = "|".join(_LISTS[section])
+    either = "|".join(LISTS[section])
     return re.compile(rf"(?<![a-z\u00df-\u00ff])(?!(?:phone|address|password|key|card)\])(?:{either})")
 
 
@@ -168,18 +135,18 @@ def _last(section: str, text: str) -> int:
 
 # -- keys and passwords
 
-MARKS = [line.partition(" ")[0] for line in _LISTS["mark"]]
+MARKS = [line.partition(" ")[0] for line in LISTS["mark"]]
 # By the sign they hold: one look for it spares a text without it the looks for each of them.
 KEY_MARKS = {
     "_": [mark for mark in MARKS if "_" in mark],
     "-": [mark for mark in MARKS if "-" in mark],
     "": [mark for mark in MARKS if "_" not in mark and "-" not in mark],
 }
-KEYS = re.compile("|".join(line.partition(" ")[2] for line in _LISTS["mark"]))
+KEYS = re.compile("|".join(line.partition(" ")[2] for line in LISTS["mark"]))
 KEY_SIGNS = ("key", "token", "secret", "bearer", "api")
 LONG_SIGNS = 16
 LONG = re.compile(rf"[\w+/=~-]{{{LONG_SIGNS}}}")
-FOREIGN_SIGNS = tuple(_LISTS["secret"])
+FOREIGN_SIGNS = tuple(LISTS["secret"])
 PASSWORD_SIGNS = tuple(word for word in FOREIGN_SIGNS if word.isascii())
 SPECIMENS = frozenset(("AKIAIOSFODNN7EXAMPLE",))  # of Amazon's own documentation
 QUOTE = r"[\s\"'`*(\u201e\u201c\u2018\u00ab\u300c]"
@@ -249,9 +216,9 @@ CARD = re.compile(
 )
 # Payment networks by first digits: Visa, Mastercard, American Express, Discover, JCB, Diners, UnionPay, Maestro.
 NETWORK = re.compile(r"4|5[0-8]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[047568]|6(?:011|[4-9]|2|3)")
-TEST_CARDS = frozenset(_LISTS["card"])
+TEST_CARDS = frozenset(LISTS["card"])
 IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?![a-z0-9])")
-IBAN_LENGTHS = {country: int(line[:2]) for line in _LISTS["iban"] for country in line[2:].split()}
+IBAN_LENGTHS = {country: int(line[:2]) for line in LISTS["iban"] for country in line[2:].split()}
 SPECIMEN_IBANS = frozenset(("DE89370400440532013000", "GB82WEST12345698765432", "GB29NWBK60161331926819"))
 
 
@@ -356,7 +323,7 @@ def _own(lowered: str, match: re.Match[str], digits: str) -> bool:
 PLACE = r"(?:[A-Z]{1,2}\d[A-Z\d]? ?\d{1,2}[A-Z]{2}|[A-Z]{2} \d{5})"  # a British postcode, or a state and its ZIP code
 NAME = r"[A-Z\u00c0-\u00de\u0410-\u042f][\w'\u2019.-]{0,30}"
 ROAD, STRASSE, RUE, CALLE = (
-    "|".join(map(re.escape, _LISTS[section])) for section in ("road", "strasse", "rue", "calle")
+    "|".join(map(re.escape, LISTS[section])) for section in ("road", "strasse", "rue", "calle")
 )
 ARTICLES = "Am|An der|Im|In der|Auf dem|Zum|Zur"
 # The street behind a house number, or before it.
@@ -369,8 +336,8 @@ AHEAD = re.compile(
     rf"|\b(?:{CALLE}) ?[^\n;.\d]{{2,40}},?(?: ?n\.? ?\u00ba| n\u00fam\.| \u0434\.| \u0434\u043e\u043c)?)\Z"
 )
 # What stands ahead ends in one of these, or holds one of those: looked at first, as most numbers are no house's.
-ENDS = frozenset(line[-3:] for line in _LISTS["strasse"])
-BEGINS = frozenset(("Am", "An", "Im", "In", "Auf", "Zum", "Zur", *_LISTS["calle"]))
+ENDS = frozenset(line[-3:] for line in LISTS["strasse"])
+BEGINS = frozenset(("Am", "An", "Im", "In", "Auf", "Zum", "Zur", *LISTS["calle"]))
 SIGNS = frozenset(("n\u00ba", "n.\u00ba", "\u00ba", "n\u00fam.", "\u0434.", "\u0434\u043e\u043c"))  # of a house number
 PROSE = frozenset("defghjklmnosuvwxyz")  # no word for a street behind its number begins so
 REST = re.compile(r"(?: ?[a-zA-Z]\b)?(?:[/-]\d{1,4})?")
