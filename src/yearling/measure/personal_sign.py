@@ -17,7 +17,8 @@ def sign() -> str:
     """A pattern (RE2) for texts in ASCII: `find` finds nothing where it does not match.
 
     It may match too much, never too little, and is to be matched over many texts at once. Each line of it is what one
-    of the expressions of `personal.py` asks for, without what only narrows that down, or counts characters: that is dear.
+    of the expressions of `personal.py` asks for, without what only narrows that down, or counts characters, which is
+    dear.
     """
 
     def either(words: Iterable[str]) -> str:
