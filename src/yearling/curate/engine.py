@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DONE = "done.json"
-BATCH = 4096  # rows a worker holds at once
+BATCH = 16_384  # rows a worker holds at once
 GROUP = 500_000  # rows of one query: what is lost where one fails
 SMALL = 20_000  # rows for which starting processes would cost more than they save
 RETRIES = 2  # of a whole step, on a cluster

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from yearling.curate.rows import PASS, Opinion, Row
-from yearling.measure.text import rouge_tokens
 
 # Letters that one of two near languages has and the other has not, or seldom.
 _MARKS = {
@@ -27,6 +26,7 @@ _MARKS = {
 }
 # Characters of a text that are looked at; more cost time and say little more.
 PROMPT_HEAD, ANSWER_HEAD = 120, 200
+WORDS_HEAD = 600  # the same where short words are counted
 # Fewer letters than these are no language yet; the second for scripts where a letter is a syllable or a word.
 LETTERS, DENSE_LETTERS = 20, 6
 # A prompt may have less of them: questions are short.
@@ -36,47 +36,10 @@ SURE, SURE_OF_SCRIPT = 0.6, 0.35
 # The same for languages that a short text does not tell apart well, and for the prompt.
 SURE_OF_KIN, SURE_OF_PROMPT = 0.85, 0.4
 # Short words of English that are words of no other language; so many different ones at a text's beginning are enough.
-_ENGLISH = (
-    frozenset(
-        (
-            "the",
-            "and",
-            "of",
-            "that",
-            "with",
-            "you",
-            "your",
-            "this",
-            "these",
-            "are",
-            "were",
-            "what",
-            "how",
-            "which",
-            "when",
-        )
-    )
-    | frozenset(
-        ("where", "why", "would", "should", "could", "they", "their", "there", "from", "because", "have", "between")
-    )
-    | frozenset(
-        (
-            "does",
-            "about",
-            "into",
-            "its",
-            "each",
-            "every",
-            "who",
-            "if",
-            "only",
-            "many",
-            "before",
-            "three",
-            "something",
-            "has",
-        )
-    )
+_ENGLISH = frozenset(
+    b"the and of that with you your this these are were what how which when where why would should could they their"
+    b" there from because have between does about into its each every who if only many before three something"
+    b" has".split()
 )
 ENOUGH, ENOUGH_OF_PROMPT = 3, 2
 # An answer with this much of the prompt's language in it is mixed, not foreign.
@@ -126,6 +89,14 @@ _CODE = re.compile(
 )
 _DENSE = re.compile("[\u0900-\u0dff\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _OTHER_SCRIPTS = "+"
+# What _NOISE and _QUOTED cannot do without; a quick look, as most texts hold little of it.
+_NOISY, _QUOTES = re.compile(r"[`@$\d#*_|=<>{}\[\]()/\\^~+-]"), re.compile("[\"'\u201c\u201e\u00ab\u300c]")
+# Of each byte of an ASCII text: letters in lower case and digits, or letters alone, and a space for all else.
+_WORDS, _LETTERS = (
+    bytes(ord(chr(byte).lower()) if byte < 128 and kept(chr(byte)) else 32 for byte in range(256))
+    for kept in (str.isalnum, str.isalpha)
+)
+_NO_LETTERS = bytes(byte for byte in range(128) if not chr(byte).isalpha())
 _PARTS = re.compile(r"[\n:;.!?\u3002\uff1a\uff1f\uff01\u061f]+|\s[-\u2013\u2014]\s")
 
 
@@ -161,8 +132,15 @@ def judge_language(row: Row, wanted: str | None) -> Opinion:
 def _answer(asked: list[str], answer: str, wanted: str | None) -> str | None:
     """The reason against an answer, given all that was said to the assistant before."""
     target = _family(wanted.lower().partition("-")[0]) if wanted else None
-    if target in (None, "en") and _plainly_english(asked[-1], ENOUGH_OF_PROMPT) and _plainly_english(answer, ENOUGH):
-        return None  # most rows of most sets, at a tenth of what the model costs
+    if target in (None, "en"):
+        if _plainly_english(asked[-1], ENOUGH_OF_PROMPT) and _plainly_english(answer, ENOUGH):
+            return None  # most rows of most sets, at a tenth of what the model costs
+        if _holds_english(answer):
+            question = _sure(asked[-1], PROMPT_HEAD, SHORT)
+            if not question or question[0][0] == "en":
+                return None  # the model need not see the answer: `_mistaken` would let it be nothing else
+    if target is None and len(answer) < LETTERS and answer.isascii():
+        return None  # no language yet
     of_prompt, of_answer = _guess(_line(asked[-1], PROMPT_HEAD)), _guess(_line(answer, ANSWER_HEAD))
     prompt, reply = (_family(found[0][0]) if found else "" for found in (of_prompt, of_answer))
     if prompt == reply and target in (None, prompt):
@@ -188,7 +166,22 @@ def _answer(asked: list[str], answer: str, wanted: str | None) -> str | None:
 def _plainly_english(text: str, enough: int) -> bool:
     """Whether a text's beginning holds words that no other language in these letters has, enough of them."""
     line = text[:ANSWER_HEAD]
-    return line.isascii() and len(_ENGLISH.intersection(rouge_tokens(line))) >= enough
+    if not line.isascii():
+        return False
+    words = line.encode().translate(_WORDS).split(None, 6 * enough)  # so many mostly do; the last holds the rest
+    found = _ENGLISH.intersection(words)
+    if len(found) < enough and words:
+        found |= _ENGLISH.intersection(words[-1].split())
+    return len(found) >= enough
+
+
+def _holds_english(text: str) -> bool:
+    """Whether an ASCII text has so many words of English that `_mistaken` lets it be taken for nothing else."""
+    head = text[:WORDS_HEAD]
+    if not head.isascii():
+        return False
+    words = head.encode().translate(_LETTERS).decode().split()
+    return len(_words()["en"].intersection(words)) > len(_rivals().intersection(words)) + 1
 
 
 def _is_guess(answer: str, said: str) -> bool:
@@ -202,7 +195,7 @@ def _mistaken(prompt: str, expected: str, answer: str, said: str) -> bool:
     """Whether letters or short words speak against the model."""
     if expected in _MARKS and said in _MARKS and any(expected in kin and said in kin for kin in _KIN):
         return not (re.search(_MARKS[expected], prompt, re.I) and re.search(_MARKS[said], answer, re.I))
-    asks, says = (set(re.findall(r"[^\W\d_]+", text[:600].lower())) for text in (prompt, answer))
+    asks, says = (set(re.findall(r"[^\W\d_]+", text[:WORDS_HEAD].lower())) for text in (prompt, answer))
     mine, theirs = (_words().get(name, frozenset()) for name in (expected, said))
     return len(asks & theirs) >= max(2, len(asks & mine) + 1) or len(says & mine) > len(says & theirs) + 1
 
@@ -241,10 +234,17 @@ def _words() -> dict[str, frozenset[str]]:
     return {code: frozenset(words.split()) for code, _, words in entries}
 
 
+@cache
+def _rivals() -> frozenset[str]:
+    """Short words of all languages but English."""
+    return frozenset[str]().union(*(words for code, words in _words().items() if code not in ("en", _OTHER_SCRIPTS)))
+
+
 def _sure(text: str, head: int, least: float = 1.0) -> list[tuple[str, float]]:
     """The likeliest languages, families summed, of a text without code, addresses and quotes; none for a short one."""
-    bare = _NOISE.sub(" ", text[: 8 * head])
-    unquoted = _QUOTED.sub(" ", bare)
+    bare = text[: 8 * head]
+    bare = _NOISE.sub(" ", bare) if _NOISY.search(bare) else bare
+    unquoted = _QUOTED.sub(" ", bare) if _QUOTES.search(bare) else bare
     line = _line(unquoted if _letters(unquoted) >= 1 else bare, head)
     if _letters(line) < least:
         return []
@@ -252,7 +252,7 @@ def _sure(text: str, head: int, least: float = 1.0) -> list[tuple[str, float]]:
     for name, share in _guess(line, 5):
         shares[_family(name)] = shares.get(_family(name), 0.0) + share
     # Kana are Japanese, Chinese characters without any are taken for Chinese.
-    mine, other = ("ja", "zh") if re.search(_MARKS["ja"], line) else ("zh", "ja")
+    mine, other = ("ja", "zh") if not line.isascii() and re.search(_MARKS["ja"], line) else ("zh", "ja")
     if other in shares:
         shares[mine] = shares.get(mine, 0.0) + shares.pop(other)
     return sorted(shares.items(), key=lambda item: -item[1])
@@ -296,6 +296,7 @@ def _line(text: str, head: int) -> str:
 
 def _letters(line: str) -> float:
     """Letters as a share of those that are needed to tell a language."""
-    letters = sum(map(str.isalpha, line))
-    dense = 0 if line.isascii() else len(_DENSE.findall(line))
+    if line.isascii():
+        return len(line.encode().translate(None, _NO_LETTERS)) / LETTERS
+    letters, dense = sum(map(str.isalpha, line)), len(_DENSE.findall(line))
     return max(letters - dense, 0) / LETTERS + dense / DENSE_LETTERS

@@ -7,6 +7,7 @@ Quizzes, dialogues, lists and worksheets that were asked for stay.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from yearling.measure.text import word_count
 
@@ -61,6 +62,8 @@ _OPENING = (
 )
 MARKER = re.compile(rf"^[ \t]*{_OPENING}", re.IGNORECASE | re.MULTILINE)
 INLINE = re.compile(rf"(?:(?<=[.!?][ \t])|(?<=[。！？])){_OPENING}", re.IGNORECASE)
+# One of those words, or what ends with the "no." of a number.
+WORD = re.compile(rf"(?:{_WORDS})|.*n[or.]{{1,2}}", re.IGNORECASE | re.DOTALL)
 WANTED = {name: re.compile(wanted, re.IGNORECASE) for name, _, wanted in KINDS}
 RULE = re.compile(r"^[ \t]*#{3}[ \t]*$", re.MULTILINE)
 ITEM = re.compile(r"^[ \t]*(?:#+[ \t]*|\*\*)?(?P<number>\d{1,2})[.)][ \t]+(?P<task>\S[^\n]*)", re.MULTILINE)
@@ -72,12 +75,27 @@ def merged(completion: str, asked: str) -> str | None:
     """The reason why the completion carries on with something that was not asked."""
     text = completion.strip()[:LONGEST]
     head, newline, rest = text.partition("\n")
+    marked = _may_be_marked(text)
     if newline:
         if "###" in rest and RULE.search(rest):
             return "carries on with another task: ###"
-        if reason := _marker(MARKER, text, rest, asked) or _next_item(text, head, rest, asked):
+        reason = _marker(MARKER, text, rest, asked) if marked else None
+        if reason := reason or _next_item(text, head, rest, asked):
             return reason
-    return _marker(INLINE, text, text, asked) if ": " in text or "：" in text else None
+    return _marker(INLINE, text, text, asked) if marked and (": " in text or "：" in text) else None
+
+
+def _may_be_marked(text: str) -> bool:
+    """Whether a text holds a colon after one of the words that open a turn; a quick look, at texts in ASCII only."""
+    if not (":" in text and text.isascii()):
+        return not text.isascii()
+    before = (part.rstrip(" \t*0123456789").rsplit(None, 1) for part in text.split(":")[:-1])
+    return any(_opens(words[-1].lstrip("#*.)0123456789")[-20:]) for words in before if words)
+
+
+@lru_cache(maxsize=10_000)
+def _opens(word: str) -> bool:
+    return WORD.fullmatch(word) is not None
 
 
 def _marker(pattern: re.Pattern[str], text: str, where: str, asked: str) -> str | None:

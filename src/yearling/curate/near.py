@@ -9,6 +9,7 @@ is kept.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
@@ -28,7 +29,9 @@ HASHES = 128
 LOST = 0.02  # of pairs at the very threshold, the share that no band may propose
 ALL_PAIRS = 16  # rows of one band hash up to which each is held against each; of more, against some before it
 PENDING = 20_000_000  # pairs of several bands that are held before those named twice are let go
-REMEMBERED = 20_000  # texts whose word pairs are held in memory
+REMEMBERED = 50_000  # texts whose word pairs are held in memory
+
+DIGIT = re.compile("[0-9]")
 
 
 def near_duplicates(corpus: Corpus, standing: Flags, near: Near) -> list[tuple[int, int, float]]:
@@ -134,6 +137,8 @@ def jaccard(pairs: frozenset[int], others: frozenset[int]) -> float:
 
 def numbers(text: str) -> list[str]:
     """The tokens with digits, sorted."""
+    if text.isascii() and not DIGIT.search(text):
+        return []
     return sorted(token for token in text.split(" ") if not token.isalpha() and any(c.isdigit() for c in token))
 
 

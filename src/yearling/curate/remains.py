@@ -53,6 +53,7 @@ SUSPECT = re.compile(
 EAST_ASIAN = re.compile("锟斤拷|烫烫烫|鈥[檚渋檓滅溾]|(?:[繝繧縺].){3}")
 # Control characters, halves of surrogate pairs, the sign for what could not be read.
 NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd-\uffff]")
+_ASCII_TEXT = bytes(byte for byte in range(128) if not NO_TEXT.match(chr(byte)))
 SAYS_ENCODING = re.compile(
     r"encod|decod|charset|character set|code ?page|unicode|utf-?\d|latin-?1|iso.?8859|windows-125|\bascii|mojibake"
     r"|(?:control|replacement|null) char|escape (?:code|seq)|\bbytes?\b|U\+[0-9A-F]{4}|\bansi\b|kodier|codier"
@@ -77,7 +78,7 @@ NAMED = re.compile(
 def bad_encoding(text: str, asked: str) -> str | None:
     """Control and replacement signs, or UTF-8 read as another code page."""
     if text.isascii():
-        if text.replace("\n", "").replace("\t", "").isprintable():
+        if not text.encode().translate(None, _ASCII_TEXT):
             return None
         match = NO_TEXT.search(text)
     else:
@@ -146,13 +147,13 @@ def markup(text: str, asked: str) -> str | None:
     """HTML, fences and template tokens where prose was to be."""
     if "`" in text and (reason := _fence(text, asked)):
         return reason
-    angle = "<" in text
-    if (angle or "&" in text or "[/" in text) and (reason := _html(text, asked)):
+    angle, square = "<" in text, "[" in text
+    if (angle or "&" in text or (square and "[/" in text)) and (reason := _html(text, asked)):
         return reason
-    if (angle or "{" in text or "[" in text or "%" in text) and (reason := _token(text, asked)):
+    if (angle or square or "{" in text or "%" in text) and (reason := _token(text, asked)):
         return reason
-    opening = text[:24].lstrip().lower()
-    return _token(text, asked) if opening.startswith(("##", "assistant")) else None
+    opening = text[:24].lstrip()
+    return _token(text, asked) if opening[:1] in "#aA" and opening.lower().startswith(("##", "assistant")) else None
 
 
 def _fence(text: str, asked: str) -> str | None:

@@ -18,6 +18,7 @@ from yearling.curate.loops import runs_in_circles
 from yearling.curate.merging import merged
 from yearling.curate.remains import SPECIAL, TOKEN_TOPIC, bad_encoding, markup
 from yearling.curate.rows import Row
+from yearling.measure import english
 from yearling.measure.text import OUTER, fold_spaces, word_count
 
 # -- nothing there
@@ -66,6 +67,19 @@ BARE = re.compile(
 )
 LINE = re.compile(r"^[^\w\n]*no[ _-]?input[^\w\n]*$", re.IGNORECASE | re.MULTILINE)
 LAST = 60  # characters at the end of a prompt in which a mark may stand
+
+
+# How an ASCII text ends that holds a mark, this closing material left out: a quick look, as most texts end otherwise.
+CLOSING = " \t\n\r\f\v\x1c\x1d\x1e\x1f])>}*_#\"'.-"
+ENDS = frozenset(
+    end[-3:]
+    for end in english.words(
+        "input inputs provided given needed required necessary available none empty n/a ./a n.a null nil nan nothing"
+        " applicable blank undefined not data keine keiner keinr kein nichts leer aucune aucun rien vide ninguno"
+        " ninguna nada vacio nessuno nessuna nessun niente vuoto nenhum nenhuma vazio geen niets leeg brak pusto yok"
+        " ingen eingabe entrada datos dato entrata invoer danych indata"
+    )
+)
 
 
 ABOUT_MARKS = re.compile(
@@ -167,7 +181,9 @@ def _completion(prompt: str, completion: str, asked: str) -> str | None:
 
 
 def _no_input(prompt: str, completion: str) -> bool:
-    match = MARK.search(prompt, max(0, len(prompt) - LAST)) or BARE.search(prompt, max(0, len(prompt) - LAST))
+    match = None
+    if not prompt.isascii() or _may_end_in_mark(prompt[-LAST:]):
+        match = MARK.search(prompt, max(0, len(prompt) - LAST)) or BARE.search(prompt, max(0, len(prompt) - LAST))
     if match is None and "\n" in prompt and "input" in prompt.lower():
         match = LINE.search(prompt)
     if match is None:
@@ -179,13 +195,19 @@ def _no_input(prompt: str, completion: str) -> bool:
     return not ABOUT_MARKS.search(rest) and (len(mark) < 2 or mark not in completion.casefold())
 
 
+def _may_end_in_mark(end: str) -> bool:
+    core = end.rstrip(CLOSING)
+    return core[-1:] in ":[(<{" or core[-3:].lower() in ENDS or core[-2:].lower() == "na"
+
+
 def _echo(prompt: str, completion: str, asked: str) -> str | None:
     if len(completion) > 3 * len(prompt) + 80:
         return None
     lowered = completion.casefold()
-    opening = (word.strip(OUTER) for word in prompt.casefold().split(None, 3)[:3])
-    if not all(word in lowered for word in opening if word.isalnum()):
-        return None
+    for opening in prompt.split(None, 3)[:3]:
+        word = opening.casefold().strip(OUTER)
+        if word.isalnum() and word not in lowered:
+            return None
     request, said = _bare(prompt), _bare(completion)
     if not request or request not in said:
         return None
@@ -204,7 +226,7 @@ def _bare(text: str) -> str:
 
 
 def _stand_in(prompt: str, completion: str) -> str | None:
-    if "nsert" in completion and (match := TO_FILL_IN.search(completion)):
+    if any(map(completion.__contains__, "[<{")) and "nsert" in completion and (match := TO_FILL_IN.search(completion)):
         return None if "insert" in prompt.casefold() else f"leaves a gap to fill in: {match[0]}"
     if len(completion) > 40:
         return None

@@ -113,7 +113,10 @@ def roots(ordered: Sequence[Kin]) -> dict[str, str]:
         if first.setdefault(kin.folded, kin) is kin:
             born_at[kin.folded] = place
     found: dict[str, str] = {}
-    for prompt in first:
+    for prompt, kin in first.items():
+        if not kin.parents:  # most records of most sets
+            found.setdefault(prompt, prompt)
+            continue
         path: list[str] = []
         while prompt not in path and prompt not in found:
             path.append(prompt)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +40,8 @@ GRAM = 13  # tokens in a row that nothing but the question itself explains
 KEY = 3  # tokens in a row by which questions are looked up
 PART = 7  # each stretch of so many tokens has a key, so that any 13 in a row hold a whole one
 BITS = 21  # of a token's number: three of them fit into one word
+WORDS = 0x110000  # different words of all questions, at most: a token's number is also a character
+AT_ONCE = 1_000_000  # places where a question may stand that are looked at together; bounds memory
 SHARED = 64  # questions with one key; beyond that it is the test set's own wording
 PAIRS = 4096  # places of a text that are compared with a question; bounds what a hostile text costs
 NEAR = (5, 128)  # tokens of a question that may stand changed
@@ -92,10 +94,13 @@ class Leaks:
         """`tokens` holds the numbers of all questions' words, from 1, one question after another, each to its end."""
         self._names, self._words, self._tokens, self._ends, self._keys = names, words, tokens, ends, keys
         self._numbers = {word: number for number, word in enumerate(words, 1)}
-        self._columns = tuple(column.data for column in keys)  # a single entry is read faster from these
-        # By number: is it a number that has to stay, does it carry meaning?
-        self._digits = [False, *(word.isdecimal() for word in words)]
-        self._meant = [False, *(word not in EMPTY_WORDS for word in words)]
+        self._said = _as_text(tokens)
+        self._bounds = [0, *ends.tolist()]
+        # As characters: numbers, which have to stay, and words that carry meaning.
+        self._digits, self._meant = (
+            {chr(number) for number, word in enumerate(words, 1) if holds(word)}
+            for holds in (str.isdecimal, lambda word: word not in EMPTY_WORDS)
+        )
         bits = min(max((len(keys.codes) * 64).bit_length(), 18), 24)
         self._shift = np.uint64(64 - bits)
         self._maybe = np.zeros(1 << bits, np.bool_)  # by the mixed key: may a question have it?
@@ -119,8 +124,8 @@ class Leaks:
                 names.append(name)
                 flat.extend(tokens)
                 ends.append(len(flat))
-        if len(numbers) >= 1 << BITS:
-            raise UserError(f"the test sets hold {len(numbers)} different words, more than {1 << BITS}. Take fewer.")
+        if len(numbers) >= WORDS:
+            raise UserError(f"the test sets hold {len(numbers)} different words, more than {WORDS}. Take fewer.")
         words, packed, stops = list(numbers), np.array(flat, np.uint32), np.array(ends, np.int64)
         # A run of numbers alone says nothing of where it comes from: length 0 keeps them out of the keys.
         lengths = np.array([0, *(0 if word.isdecimal() else len(word) for word in words)], np.int64)
@@ -170,25 +175,41 @@ class Leaks:
             return found
         # 0 for a word that no question has: no key holds it.
         numbers = np.fromiter(map(self._numbers.get, chain.from_iterable(texts), repeat(0)), np.uint64, ends[-1])
-        codes = _codes(numbers)
-        hits = self._maybe[self._slots(codes)].nonzero()[0]
-        hits = hits[self._keys.codes.take(self._keys.codes.searchsorted(codes[hits]), mode="clip") == codes[hits]]
-        of = ends.searchsorted(hits, "right")
-        inside = hits + KEY <= ends[of]
-        hits, of = hits[inside], of[inside]
-        for text, some in zip(*_grouped(of, hits), strict=True):
-            start, end = ends[text] - len(texts[text]), ends[text]
-            found[text] = self._greatest(numbers[start:end].tolist(), codes[start : end - KEY + 1], some - start)
+        said, starts = _as_text(numbers), ends - [len(text) for text in texts]
+        of, *places = self._places(_codes(numbers), starts, ends)
+        for text, some in _groups(of):
+            candidates = zip(*(column.data[some] for column in places), strict=True)
+            found[text] = self._greatest(said[starts[text] : ends[text]], candidates)
         return found
 
     def _slots(self, codes: Array) -> Array:
         slots: Array = ((codes * SPREAD) >> self._shift).view(np.int64)
         return slots
 
-    def _greatest(self, text: list[int], codes: Array, hits: Array) -> Leak | None:
+    def _places(self, codes: Array, starts: Array, ends: Array) -> tuple[Array, Array, Array, Array]:
+        """In which text, counted from its start: a question that may stand there, where it would begin, where its key
+        stands."""
+        keys, hits = self._keys, self._maybe[self._slots(codes)].nonzero()[0]
+        entries = keys.codes.searchsorted(codes[hits])
+        counts = keys.codes.searchsorted(codes[hits], "right") - entries
+        found = []
+        for part in _parts(counts, AT_ONCE):
+            at, many = np.repeat(hits[part], counts[part]), counts[part]
+            entry = np.repeat(entries[part] - (many.cumsum() - many), many) + np.arange(len(at))
+            of = ends.searchsorted(at, "right")
+            beside = at + keys.further[entry]
+            inside = (at + KEY <= ends[of]) & (beside >= starts[of]) & (beside + KEY <= ends[of])
+            at, entry, of, beside = at[inside], entry[inside], of[inside], beside[inside]
+            both = codes[beside] == keys.others[entry]
+            at, entry, of = at[both] - starts[of[both]], entry[both], of[both]
+            found.append((of, keys.questions[entry], at - keys.places[entry], at))
+        of, question, start, at = (np.concatenate(column) for column in zip(*found, strict=True))
+        return of, question, start, at
+
+    def _greatest(self, text: str, places: Iterable[tuple[int, int, int]]) -> Leak | None:
         found: dict[int, float] = {}  # of each question that leaks, its share
         compared: set[tuple[int, int]] = set()
-        for question, start, at in self._places(codes.data, hits):
+        for question, start, at in places:
             if question in found or (question, start) in compared:
                 continue
             if len(compared) == PAIRS:
@@ -201,58 +222,65 @@ class Leaks:
         question = min(found, key=lambda question: (-found[question], question))
         return Leak(self._names[question], found[question])
 
-    def _places(self, codes: memoryview[int], hits: Array) -> Iterator[tuple[int, int, int]]:
-        """A question that may stand in the text, where it would begin, and where its key stands."""
-        known, questions, places, others, further = self._columns
-        entries = self._keys.codes.searchsorted(np.asarray(codes)[hits]).tolist()
-        for at, entry in zip(hits.tolist(), entries, strict=True):
-            code = codes[at]
-            while entry < len(known) and known[entry] == code:
-                beside = at + further[entry]
-                if 0 <= beside < len(codes) and codes[beside] == others[entry]:
-                    yield questions[entry], at - places[entry], at
-                entry += 1
-
-    def _share(self, number: int, start: int, text: list[int], at: int) -> float:
+    def _share(self, number: int, start: int, text: str, at: int) -> float:
         """The share of a question that stands in the text from `start`, one token of it `at`; 0 if it is no leak."""
-        question = self._tokens[self._ends[number - 1] if number else 0 : self._ends[number]].tolist()
+        question = self._said[self._bounds[number] : self._bounds[number + 1]]
         length = len(question)
         window = text[max(start - SLACK, 0) : start + length + SLACK]
-        if length >= GRAM and _run(question, at - start, text, at) >= GRAM:
+        if length >= GRAM and _run(question, at - start, text, at):
             return float(LCSseq.similarity(question, window) / length)
         if length > NEAR[1]:
             return 0.0
         common = LCSseq.similarity(question, window, score_cutoff=ceil(length * KEPT))
         if not common:
             return 0.0
-        meant = {token for token in question if self._meant[token]}
+        meant = self._meant.intersection(question)
         if length < NEAR[0] or len(meant) < 2:
             holds = common == length and len(text) <= length + 3
         else:
             holds = common == length or self._near(question, meant, set(window))
         return float(common / length) if holds else 0.0
 
-    def _near(self, question: list[int], meant: set[int], window: set[int]) -> bool:
-        if any(self._digits[token] and token not in window for token in question):
+    def _near(self, question: str, meant: set[str], window: set[str]) -> bool:
+        if not self._digits.intersection(question) <= window:
             return False
         return len(meant & window) >= max(FEWEST, MEANT * len(meant))
 
 
-def _run(question: list[int], place: int, text: list[int], at: int) -> int:
-    """How many tokens in a row, up to GRAM, are the same around a shared one."""
-    before = after = 0
-    while before < min(place, at, GRAM) and question[place - before - 1] == text[at - before - 1]:
-        before += 1
-    most = min(len(question) - place, len(text) - at, GRAM)
-    while after < most and question[place + after] == text[at + after]:
-        after += 1
-    return before + after
+def _as_text(numbers: Array) -> str:
+    """Tokens' numbers as a text of one character each: cut, compared and looked through fast."""
+    return numbers.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
-def _grouped(of: Array, values: Array) -> tuple[list[int], list[Array]]:
-    """The different entries of `of`, which is in order, and the values of each."""
-    starts = np.flatnonzero(np.diff(of, prepend=-1))
-    return of[starts].tolist(), np.split(values, starts[1:]) if len(starts) else []
+def _run(question: str, place: int, text: str, at: int) -> bool:
+    """Whether GRAM tokens in a row are the same around a shared one."""
+    half = GRAM // 2  # a quick look: so many before it are the same, or more from it on
+    after = question[place : place + half + 2] == text[at : at + half + 2]
+    if not (after or (min(place, at) >= half and question[place - half : place] == text[at - half : at])):
+        return False
+    firsts = range(max(1 - GRAM, -place, -at), 1)
+    return any(
+        question[place + first : place + first + GRAM] == text[at + first : at + first + GRAM]
+        for first in firsts
+        if place + first + GRAM <= len(question)
+    )
+
+
+def _groups(of: Array) -> Iterator[tuple[int, slice]]:
+    """The different entries of `of`, which is in order, and where each stands."""
+    edges = [*np.flatnonzero(np.diff(of, prepend=-1)).tolist(), len(of)]
+    for start, end in pairwise(edges):
+        yield int(of[start]), slice(start, end)
+
+
+def _parts(counts: Array, most: int) -> Iterator[slice]:
+    """Runs of places whose counts come to about `most`; at least one run."""
+    sums, start = counts.cumsum(), 0
+    while start < len(counts) or start == 0:
+        before = sums[start - 1] if start else 0
+        end = max(int(sums.searchsorted(before + most, "right")), start + 1)
+        yield slice(start, end)
+        start = end
 
 
 def _codes(numbers: Array) -> Array:
