@@ -22,7 +22,7 @@ from yearling.run_folder import Manifest, Run, folder_digest, read_json, stage_k
 
 Counts = dict[str, int]
 Facts = dict[str, Any]
-PACKAGES = ("yearling", "xllamacpp", "gguf", "torch", "transformers", "trl", "peft")
+PACKAGES = ("yearling", "xllamacpp", "gguf", "torch", "transformers", "peft")
 
 
 @dataclass(frozen=True)

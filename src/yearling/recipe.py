@@ -284,6 +284,8 @@ class Lora(Section):
     alpha: int = Field(32, ge=1, description="scale numerator")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
     targets: Literal["all-linear", "attention"] = Field("all-linear", description="layers that get an adapter")
+    rslora: bool = Field(False, description="scale by the root of the rank (Kalajdzievski 2023): for high ranks")
+    dora: bool = Field(False, description="length and direction of weights apart (Liu et al. 2024); slower")
 
 
 class Train(Section):

@@ -89,14 +89,14 @@ def test_training_goes_on_from_its_checkpoint(project: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     checkpoints = run.school / "checkpoints"
     deadline = time.monotonic() + 300
-    while not list(checkpoints.glob("checkpoint-*/trainer_state.json")):
+    while not list(checkpoints.glob("update-*.safetensors")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     process.kill()
     process.wait()
     done = yearling(project, "train", str(GOLDEN))
     assert done.code == 0, done.err
-    assert "going on from checkpoint-" in done.err
+    assert "going on after update " in done.err
     steps = [
         json.loads(line)["step"] for line in (run.school / "losses.jsonl").read_text(encoding="utf-8").splitlines()
     ]

@@ -142,7 +142,7 @@ def require_train() -> None:
     """Raise UserError where the `train` extra is not installed."""
     import importlib.util
 
-    missing = [name for name in ("torch", "transformers", "peft", "trl") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("torch", "transformers", "peft") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"this step needs {', '.join(missing)}: run `pip install 'yearling[train]'`.")
 
@@ -157,7 +157,7 @@ def quiet() -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            # names that transformers renames from one minor to the next, inside itself and TRL
+            # names that transformers renames from one minor to the next, inside itself and PEFT
             warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:

@@ -24,7 +24,7 @@ from yearling.students.rows import IGNORE, Row, Stop, find_stop, make_row
 from yearling.students.shapes import ANOTHER, Fault, Ground, read_ground, shape_fault
 from yearling.students.untrained import OutputRow, measure_output_row
 
-Collate = Callable[[list[dict[str, Any]]], Any]
+Collate = Callable[[Sequence[Row]], Any]
 BATCHED = 64  # rows whose batches are looked at
 CUT = 0.01  # of the rows may be too long for a limit that the recipe sets
 THOUGHT = re.compile(r"\A\s*<think>(.*?)</think>\s*", re.S)
@@ -114,17 +114,15 @@ def prove_rows(student: Student, records: Sequence[Record], limit: int | None = 
     return Proved(kept, [row.record for row in long], faults, facts)
 
 
-def prove_batches(collate: Collate, data: Sequence[dict[str, Any]], rows: Sequence[Row]) -> int:
-    """Check that the trainer's data and batches keep tokens and labels, and pad without loss; the number of rows tried.
+def prove_batches(collate: Collate, rows: Sequence[Row]) -> int:
+    """Check that batches keep tokens and labels, and pad without loss; the number of rows tried.
 
-    `data` is what the trainer holds, in the order of `rows`. Short rows share batches with long ones: padding is tried.
+    Short rows share batches with long ones: padding is tried.
     """
-    if len(data) != len(rows):
-        raise ProofError(f"mask proof: the trainer holds {len(data)} rows of {len(rows)}. Install the pinned trl.")
     ordered = sorted(range(len(rows)), key=lambda place: len(rows[place].tokens))
     tried = ordered if len(ordered) <= BATCHED else ordered[: BATCHED // 2] + ordered[-BATCHED // 2 :]
     for pair in zip(tried, reversed(tried), strict=True):
-        batch = collate([data[place] for place in pair])
+        batch = collate([rows[place] for place in pair])
         for place, tokens, labels in zip(pair, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
             row, size = rows[place], len(rows[place].tokens)
             if tokens[:size] == row.tokens and labels == row.labels + [IGNORE] * (len(labels) - size):
@@ -133,8 +131,8 @@ def prove_batches(collate: Collate, data: Sequence[dict[str, Any]], rows: Sequen
                 (i for i, label in enumerate(labels[:size]) if label != row.labels[i]), min(len(labels), size)
             )
             raise ProofError(
-                f"mask proof: row {row.record}: the trainer changes token or label {changed} of {size} when it makes a "
-                "batch (an answer masked as if it were padding, or a row cut). Install the pinned trl."
+                f"mask proof: row {row.record}: token or label {changed} of {size} is another in its batch (an answer "
+                "masked as if it were padding, or a row cut). This is a fault of yearling: please report it."
             )
     return len(tried)
 

@@ -1,5 +1,10 @@
 """School: the student learns the accepted rows of the train split.
 
-stage   rows, mask proof, TRL and PEFT, checkpoints, adapter proof
-proof   the saved adapter is not empty, reloads, keeps the loss, and changes the base
+stage       rows, mask proof, base and adapter, adapter proof
+loop        updates of the weights, watched, saved, gone on with
+batches     which rows make which update
+loss        logits only where labels are
+guards      what stops a training that has gone wrong
+checkpoint  files that are whole or not there
+proof       the saved adapter is not empty, loads in a fresh process, keeps the loss, and changes the base
 """

@@ -1,12 +1,15 @@
 """The adapter proof: what was saved is what was trained.
 
-In: the trained model still in memory and the adapter's folder. Out: facts for the manifest, or a ProofError.
-The folder is read back onto a fresh base; nothing of the trained model is used for that.
+In: the loss of some rows in training and the adapter's folder. Out: facts for the manifest, or a ProofError.
+The folder is read back onto a fresh base in a process of its own: nothing of the training can help it.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,23 +18,17 @@ from yearling.errors import ProofError
 from yearling.students.load import Student, quiet
 from yearling.students.rows import Row
 
+PROVED = 8  # rows whose loss is compared
 LOSS_TOLERANCE = 0.02  # of the loss: the same weights in the same precision differ by rounding only
 
 
-def prove_adapter(student: Student, rows: Sequence[Row], trained: Any, folder: Path) -> dict[str, Any]:
-    """Check that the saved adapter is not empty, reloads, keeps the loss of `rows`, and changes the base.
+def prove_adapter(student: Student, rows: Sequence[Row], wanted: float, folder: Path, dtype: str) -> dict[str, Any]:
+    """Check that the saved adapter is not empty, loads in a fresh process, keeps the loss of `rows`, changes the base.
 
-    Raises ProofError saying which of these failed.
+    `wanted` is that loss as the trained model had it, in nats a label token. Raises ProofError saying what failed.
     """
-    from peft import PeftModel
-
     largest = _largest_b(folder)
-    wanted = mean_loss(trained, rows)
-    with quiet():
-        base = student.weights(str(next(trained.parameters()).dtype).removeprefix("torch."))
-        before = mean_loss(base, rows)
-        reloaded = PeftModel.from_pretrained(base, str(folder))
-    loss = mean_loss(reloaded, rows)
+    loss, before = _in_fresh_process(student, rows, folder, dtype)
     if not math.isfinite(loss):
         raise ProofError(
             f"adapter proof: the reloaded adapter's loss is {loss}. Lower train.learning_rate and train anew."
@@ -41,6 +38,38 @@ def prove_adapter(student: Student, rows: Sequence[Row], trained: Any, folder: P
     if abs(loss - before) < 1e-6:
         raise ProofError("adapter proof: the adapter changes nothing. Raise train.learning_rate or train.epochs.")
     return {"loss": loss, "trained_loss": wanted, "base_loss": before, "largest_b": largest, "rows": len(rows)}
+
+
+def _in_fresh_process(student: Student, rows: Sequence[Row], folder: Path, dtype: str) -> tuple[float, float]:
+    """The mean loss with the adapter of a folder and without it, as a process that knows nothing else finds them."""
+    given = {
+        "base": student.folder,
+        "adapter": str(folder.resolve()),
+        "dtype": dtype,
+        "rows": [[row.tokens, row.labels] for row in rows],
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "yearling.train.proof"], input=json.dumps(given), capture_output=True, text=True
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise ProofError(f"adapter proof: a fresh process cannot load {folder}: {last}")
+    loss, before = json.loads(done.stdout.splitlines()[-1])
+    return float(loss), float(before)
+
+
+def _main() -> None:
+    """The fresh process: what to load comes as JSON, and the two losses go back as JSON."""
+    from peft import PeftModel
+
+    given = json.load(sys.stdin)
+    rows = [Row(str(place), tokens, labels) for place, (tokens, labels) in enumerate(given["rows"])]
+    with quiet():
+        base = Student(given["base"], None, None, "").weights(given["dtype"])
+        model = PeftModel.from_pretrained(base, given["adapter"])
+    loss = mean_loss(model, rows)
+    with model.disable_adapter():
+        print(json.dumps([loss, mean_loss(model, rows)]))
 
 
 def mean_loss(model: Any, rows: Sequence[Row]) -> float:
@@ -70,3 +99,7 @@ def _largest_b(folder: Path) -> float:
     if not weights or max(weights) == 0.0:
         raise ProofError(f"adapter proof: {path} is empty: no B matrix differs from zero.")
     return float(max(weights))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,74 @@
+"""Which rows make which update, and how they are laid out; a function of the seed and of nothing else.
+
+In: training rows, settings. Out: for each update its rows, cut into passes through the model. How an update is cut
+changes its cost and not its gradient: the loss of an update is one sum over all its labels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from yearling.students.rows import IGNORE, Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CLOSE = {"cpu": 0.9, "cuda": 0.5, "mps": 0.5}  # of the longest row of a pass, the least length: the rest is padding
+
+
+@dataclass(frozen=True)
+class Course:
+    """The updates of a training: `size` rows each, drawn without putting back, `epochs` times over."""
+
+    rows: int
+    size: int
+    epochs: float
+    seed: int
+
+    @property
+    def updates(self) -> int:
+        """How many there are; the last of an epoch may have fewer rows."""
+        whole, part = divmod(self.epochs, 1)
+        each = ceil(self.rows / self.size)
+        return max(int(whole) * each + ceil(part * each), 1)
+
+    def places(self, update: int) -> list[int]:
+        """The rows of an update, counted from 0."""
+        epoch, step = divmod(update, ceil(self.rows / self.size))
+        order = list(range(self.rows))
+        random.Random(f"{self.seed} {epoch}").shuffle(order)
+        return order[step * self.size : (step + 1) * self.size]
+
+    def epoch(self, update: int) -> float:
+        """How often the rows were seen after so many updates."""
+        return update / ceil(self.rows / self.size)
+
+
+def passes(rows: Sequence[Row], at_once: int, close: float) -> list[list[Row]]:
+    """Rows of like length together: at most `at_once`, none shorter than `close` of the longest beside it."""
+    cut: list[list[Row]] = []
+    for row in sorted(rows, key=lambda row: -len(row.tokens)):
+        if not cut or len(cut[-1]) >= at_once or len(row.tokens) < close * len(cut[-1][0].tokens):
+            cut.append([])
+        cut[-1].append(row)
+    return cut
+
+
+def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
+    """One pass: `input_ids`, `labels` and `attention_mask`, each (rows, longest); what pads carries no loss."""
+    import torch
+
+    longest = max(len(row.tokens) for row in rows)
+
+    def padded(lists: Sequence[list[int]], filler: int) -> Any:
+        return torch.tensor([some + [filler] * (longest - len(some)) for some in lists])
+
+    return {
+        "input_ids": padded([row.tokens for row in rows], 0),
+        "labels": padded([row.labels for row in rows], IGNORE),
+        "attention_mask": padded([[1] * len(row.tokens) for row in rows], 0),
+    }

@@ -1,0 +1,69 @@
+"""Checkpoints: one file each, written whole or not at all, and read without pickle.
+
+In: trained weights and the optimiser's moments by name. Out: `update-<number>.safetensors`, the newest two.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from yearling.errors import UserError
+
+KEPT = 2
+ROOM = 2.5  # a file is written beside the one that it replaces
+
+
+class Checkpoint(NamedTuple):
+    """Where training stood: so many updates done, and what its optimiser remembers."""
+
+    update: int
+    tensors: dict[str, Any]
+
+
+def save(folder: Path, update: int, key: str, tensors: Mapping[str, Any]) -> None:
+    """Write one; raises UserError where the disk has no room for it, and what was saved before stays."""
+    from safetensors.torch import save_file
+
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    check_disk(folder, size)
+    path = folder / f"update-{update:08d}.safetensors"
+    temporary = path.with_suffix(".tmp")
+    save_file(dict(tensors), temporary, metadata={"update": str(update), "key": key})
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    for old in sorted(folder.glob("update-*.safetensors"))[:-KEPT]:
+        old.unlink()
+
+
+def check_disk(folder: Path, size: int) -> None:
+    """Raise UserError where a checkpoint of so many bytes would fill the disk."""
+    free, needed = shutil.disk_usage(folder).free, int(size * ROOM)
+    if free < needed:
+        raise UserError(
+            f"{folder} has {free >> 20} MB free, a checkpoint needs about {needed >> 20} MB. Free some space and start "
+            "again: training goes on from the last checkpoint."
+        )
+
+
+def newest(folder: Path, key: str) -> Checkpoint | None:
+    """The newest checkpoint of this very training; those of another and those that cannot be read are deleted."""
+    from safetensors import SafetensorError, safe_open
+
+    for left in folder.glob("*.tmp"):
+        left.unlink()
+    for path in sorted(folder.glob("update-*.safetensors"), reverse=True):
+        try:
+            with safe_open(path, "pt") as file:
+                about = file.metadata() or {}
+                if about.get("key") == key:
+                    return Checkpoint(int(about["update"]), {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        except SafetensorError:
+            pass  # half of a file: the disk lost it
+        path.unlink()
+    return None
