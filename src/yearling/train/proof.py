@@ -28,7 +28,7 @@ def prove_adapter(student: Student, rows: Sequence[Row], wanted: float, folder: 
     `wanted` is that loss as the trained model had it, in nats a label token. Raises ProofError saying what failed.
     """
     largest = _largest_b(folder)
-    loss, before = _in_fresh_process(student, rows, folder, dtype)
+    loss, before = in_fresh_process(student, rows, folder, dtype)
     if not math.isfinite(loss):
         raise ProofError(
             f"adapter proof: the reloaded adapter's loss is {loss}. Lower train.learning_rate and train anew."
@@ -40,7 +40,7 @@ def prove_adapter(student: Student, rows: Sequence[Row], wanted: float, folder: 
     return {"loss": loss, "trained_loss": wanted, "base_loss": before, "largest_b": largest, "rows": len(rows)}
 
 
-def _in_fresh_process(student: Student, rows: Sequence[Row], folder: Path, dtype: str) -> tuple[float, float]:
+def in_fresh_process(student: Student, rows: Sequence[Row], folder: Path, dtype: str) -> tuple[float, float]:
     """The mean loss with the adapter of a folder and without it, as a process that knows nothing else finds them."""
     given = {
         "base": student.folder,

@@ -1,0 +1,37 @@
+"""Training by yearling: its loop on rows that are tokens and labels already.
+
+In: a file of settings and rows, an empty folder. Out there: `adapter`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from asked import clock, tell
+
+from yearling.recipe import Train
+from yearling.students.load import Student
+from yearling.students.rows import Row
+from yearling.train.loop import Loop
+from yearling.train.stage import fit
+
+
+def main() -> None:
+    """Train and say how long it took."""
+    given, work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2])
+    rows = [Row(str(place), tokens, labels) for place, (tokens, labels) in enumerate(given["rows"])]
+    settings = Train.model_validate(given["settings"])
+    model = fit(Student(given["base"], None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
+    loop = Loop(model, rows, settings, work / "checkpoints", "")
+    began = clock()
+    learnt = loop.run(work / "losses.jsonl", lambda *done, **facts: None)
+    ended = clock()
+    model.save_pretrained(work / "adapter")
+    tell(began, len(learnt.losses), version("yearling"), ended)
+
+
+if __name__ == "__main__":
+    main()
