@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yearling.errors import ProofError, UserError
+from yearling.export.merge import merge
 from yearling.recipe import Train
+from yearling.students.load import quiet
 from yearling.students.rows import IGNORE, Row
 from yearling.train import batches
 from yearling.train.batches import Course, collate, passes
@@ -320,3 +322,37 @@ def test_an_adapter_that_does_not_load_is_told(student: Any, trained: tuple[Path
     (folder / "adapter_config.json").write_text("{")
     with pytest.raises(ProofError, match="a fresh process cannot load"):
         proof.prove_adapter(student, ROWS[:3], trained[1], folder, "float32")
+
+
+# -- the proof of the merge
+
+
+def _with_adapter(student: Any, trained: tuple[Path, float]) -> Any:
+    from peft import PeftModel
+
+    with quiet():
+        return PeftModel.from_pretrained(student.weights("float32"), str(trained[0]))
+
+
+def test_the_merged_model_is_base_plus_adapter(student: Any, trained: tuple[Path, float]) -> None:
+    merged, told = merge(_with_adapter(student, trained), ROWS[:3])
+    assert told["differs"] < 1e-3 < told["adapter_moves"]
+    assert proof.mean_loss(merged, ROWS[:3]) == pytest.approx(trained[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("part", ["q_proj", "down_proj"])
+def test_a_wrong_merge_is_refused(student: Any, trained: tuple[Path, float], part: str) -> None:
+    """A layer that is left out, as where its name is no target of the merging tool."""
+    model = _with_adapter(student, trained)
+    honest = model.merge_and_unload
+
+    def forgetful() -> Any:
+        for name, module in model.named_modules():
+            if name.endswith(f"layers.0.{'self_attn' if part == 'q_proj' else 'mlp'}.{part}"):
+                module.lora_B["default"].weight.data.zero_()
+        return honest()
+
+    model.merge_and_unload = forgetful
+    with pytest.raises(ProofError, match="a logit of the merged model differs by") as error:
+        merge(model, ROWS[:3])
+    assert error.value.exit_code == 4

@@ -15,6 +15,7 @@ from typing import Any
 
 from yearling.errors import UserError
 from yearling.export.gguf_file import write_f16
+from yearling.export.merge import merge
 from yearling.export.ollama import modelfile
 from yearling.export.parity import parity_texts, prove_answer, prove_parity, score_merged
 from yearling.export.quantise import quantise_in_child
@@ -25,7 +26,9 @@ from yearling.recipe import Export, Recipe
 from yearling.record import Record
 from yearling.run_folder import Run, write_text
 from yearling.students.load import Student, open_student, quiet
+from yearling.students.rows import Row, find_stop, make_row
 
+MERGED = 4  # rows on which the merged model and base plus adapter are compared
 LABELS = {"f16": "F16", "q8_0": "Q8_0", "q4_k_m": "Q4_K_M"}
 
 
@@ -44,7 +47,8 @@ def run_export(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any]
     )  # the smaller files are made from F16, and it is what eval asks
     records = _proof_records(recipe, run, settings)
     with progress(run, "export", 3 + 2 * len(kinds), "steps") as advance:
-        model = _merge(student, run)
+        stop = find_stop(student).text
+        model, merge_proof = _merge(student, run, [make_row(student, record, stop) for record in records[:MERGED]])
         advance(1, now="merged")
         files = _write_files(model, student, run, kinds)
         if student.gguf is None:
@@ -53,7 +57,7 @@ def run_export(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any]
         texts = parity_texts(student, records)
         merged = score_merged(model, student, texts, lambda done: None)
         del model
-        proofs: dict[str, Any] = {"parity": {}}
+        proofs: dict[str, Any] = {"merge": merge_proof, "parity": {}}
         for place, kind in enumerate(kinds):
             proofs["parity"][kind] = prove_parity(files[kind], kind, merged, texts, lambda done: None)
             advance(3 + len(kinds) + place, now=f"proved {kind}")
@@ -84,15 +88,15 @@ def _proof_records(recipe: Recipe, run: Run, settings: Export) -> Sequence[Recor
     return records[: settings.parity_rows]
 
 
-def _merge(student: Student, run: Run) -> Any:
-    """Base plus adapter in float32, written as safetensors in half precision beside the GGUF files."""
+def _merge(student: Student, run: Run, rows: Sequence[Row]) -> tuple[Any, dict[str, float]]:
+    """Base plus adapter in float32, proved, and written as safetensors in half precision beside the GGUF files."""
     import torch
     from peft import PeftModel
 
     with quiet():
         base = student.weights("float32")
         _check_disk(base.num_parameters(), run.export)
-        model = PeftModel.from_pretrained(base, str(run.adapter)).merge_and_unload()
+        model, proof = merge(PeftModel.from_pretrained(base, str(run.adapter)), rows)
         folder, temporary = run.export / "merged", run.export / "merged.tmp"
         for stale in (folder, temporary):
             shutil.rmtree(stale, ignore_errors=True)
@@ -103,7 +107,7 @@ def _merge(student: Student, run: Run) -> Any:
         student.tokenizer.chat_template = student.template.text
         student.tokenizer.save_pretrained(temporary)
         temporary.replace(folder)
-    return model
+    return model, proof
 
 
 def _write_files(model: Any, student: Student, run: Run, kinds: Sequence[str]) -> dict[str, Path]:
