@@ -1,0 +1,56 @@
+"""`kill -9` at ten random moments of a training: its weights are bit for bit those of one that nobody disturbed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+TRAINING = """
+import os, signal, sys, threading
+from pathlib import Path
+import tiny, torch
+from yearling.recipe import Train
+from yearling.students.load import Student
+from yearling.train import loop, stage
+base, work, after = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+torch.set_num_threads(1)
+told = {"epochs": 40, "batch_size": 2, "save_every": 2, "lora": {"r": 4, "dropout": 0.1}}
+settings = Train.model_validate(told)
+model = stage.fit(Student(base, None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
+one = loop.Loop(model, tiny.rows(30), settings, work / "checkpoints", "k")
+if after:
+    threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
+one.run(work / "losses.jsonl", lambda *done, **facts: None)
+model.save_pretrained(work / "adapter")
+"""
+
+
+def _train(base: str, work: Path, after: float) -> int:
+    command = [sys.executable, "-c", TRAINING, base, str(work), str(after)]
+    done = subprocess.run(command, cwd=Path(tiny.__file__).parent, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
+def test_ten_kills_change_no_bit(tmp_path: Path) -> None:
+    student, dice = tiny.saved(tmp_path / "base"), random.Random(4)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for work in (whole, killed):
+        work.mkdir()
+    assert _train(student.folder, whole, 0) == 0
+    for _ in range(10):
+        assert _train(student.folder, killed, dice.uniform(0.2, 1.2)) == -signal.SIGKILL, (
+            "it ended before it was killed"
+        )
+    assert list((killed / "checkpoints").glob("update-*.safetensors")), "nothing was saved before the kills"
+    assert _train(student.folder, killed, 0) == 0
+    adapters = [(work / "adapter" / "adapter_model.safetensors").read_bytes() for work in (whole, killed)]
+    assert adapters[0] == adapters[1]
+    assert (whole / "losses.jsonl").read_text() == (killed / "losses.jsonl").read_text()
