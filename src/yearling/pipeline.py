@@ -19,6 +19,7 @@ from yearling.progress import say
 from yearling.recipe import Recipe
 from yearling.record import digest
 from yearling.run_folder import Manifest, Run, folder_digest, read_json, stage_key, write_json
+from yearling.train.ranks import ranks_asked
 
 Counts = dict[str, int]
 Facts = dict[str, Any]
@@ -233,12 +234,31 @@ def run_stages(recipe: Recipe, root: Path, names: Sequence[str] | None = None) -
         example = "import: [{path: data.jsonl}]" if names and "import" in names else f"{(names or ['curate'])[0]}: {{}}"
         raise UserError(f"the recipe {recipe.name} has no section for {what}. Add one, for example `{example}`.")
     _check_student(recipe, chosen)
+    rank, ranks = ranks_asked()
+    if ranks > 1 and [stage.name for stage in chosen] != ["train"]:
+        raise UserError("torchrun is for `yearling train`. Run the other stages without it.")
+    if rank:
+        _follow(chosen[0], recipe, run)
+        return run
     run.create()
     with run.lock():
         _store_recipe(recipe, run)
         for stage in chosen:
             _run_stage(stage, recipe, run)
     return run
+
+
+def _follow(train: Stage, recipe: Recipe, run: Run) -> None:
+    """Be one of several processes that train; the first, which holds the run, does all else."""
+    from yearling.train.stage import follow
+
+    if not _stands(train, run, stage_key(train.settings(recipe), train.inputs(recipe, run), train.version)):
+        follow(recipe, run)
+
+
+def _stands(stage: Stage, run: Run, key: str) -> bool:
+    done = run.manifest(stage.name)
+    return done is not None and done.key == key and all((run.path / path).exists() for path in stage.evidence)
 
 
 def _check_student(recipe: Recipe, chosen: Sequence[Stage]) -> None:
@@ -262,8 +282,7 @@ def _store_recipe(recipe: Recipe, run: Run) -> None:
 def _run_stage(stage: Stage, recipe: Recipe, run: Run) -> None:
     settings, inputs = stage.settings(recipe), stage.inputs(recipe, run)
     key = stage_key(settings, inputs, stage.version)
-    done = run.manifest(stage.name)
-    if done and done.key == key and all((run.path / path).exists() for path in stage.evidence):
+    if _stands(stage, run, key):
         say(f"{stage.name}: done before, nothing to do")
         return
     run.forget(stage.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from yearling.train.batches import CLOSE, Course, collate, passes
 from yearling.train.checkpoint import newest, save
 from yearling.train.guards import FLAT_AFTER, Guards, check_memory
 from yearling.train.loss import Head, prove_loss
+from yearling.train.ranks import Ranks
 
 CLIP = 1.0  # greatest norm of a gradient
 WATCHED = 4  # rows whose loss is measured before the first update and again
@@ -42,9 +44,12 @@ class Learnt:
 class Loop:
     """One training: everything but the files of the run."""
 
-    def __init__(self, model: Any, rows: Sequence[Row], settings: Train, folder: Path, key: str) -> None:
+    def __init__(
+        self, model: Any, rows: Sequence[Row], settings: Train, folder: Path, key: str, ranks: Ranks | None = None
+    ) -> None:
         """`folder` holds checkpoints, `key` says of which training; an older one's are not gone on with."""
         self.model, self.rows, self.settings, self.folder, self.key = model, rows, settings, folder, key
+        self.ranks = ranks or Ranks()
         self.course = Course(len(rows), settings.batch_size * settings.accumulate, settings.epochs, settings.seed)
         self.head = Head(model)
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -63,7 +68,7 @@ class Loop:
         watched = sorted(self.rows, key=lambda row: len(row.tokens))[:WATCHED]
         self.model.eval()
         guards = Guards(prove_loss(self.model, self.head, self._on_device(watched)))
-        with log.open("a", encoding="utf-8") as lines:
+        with (log if self.ranks.first else Path(os.devnull)).open("a", encoding="utf-8") as lines:
             for update in range(done, self.course.updates):
                 try:
                     loss, norm = self._gradient(update)
@@ -89,21 +94,30 @@ class Loop:
 
     def _begin(self, log: Path) -> tuple[int, list[float]]:
         """Take up the newest checkpoint; how many updates are done, and their losses."""
+        if not self.ranks.first:
+            self.ranks.wait()  # the first deletes what is not gone on with
         found = newest(self.folder, self.key) if self.folder.exists() else None
+        if self.ranks.first:
+            self.ranks.wait()
         if found is None:
-            log.unlink(missing_ok=True)
+            if self.ranks.first:
+                log.unlink(missing_ok=True)
             return 0, []
         for name, weight in self.trained.items():
             weight.data.copy_(found.tensors[f"weight.{name}"])
             step = torch.tensor(float(found.update))
             moments = {kind: found.tensors[f"{kind}.{name}"].to(weight.device) for kind in ("exp_avg", "exp_avg_sq")}
             self.optimiser.state[weight] = {"step": step.to(weight.device) if weight.is_cuda else step, **moments}
+        if not self.ranks.first:
+            return found.update, []
         say(f"train: going on after update {found.update} of {self.course.updates}")
         lines = log.read_text(encoding="utf-8").splitlines()[: found.update] if log.exists() else []
         log.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         return found.update, [json.loads(line)["loss"] for line in lines]
 
     def _save(self, update: int) -> None:
+        if not self.ranks.first:
+            return
         tensors: dict[str, Tensor] = {}
         for name, weight in self.trained.items():
             state = self.optimiser.state.get(weight) or {}
@@ -120,16 +134,21 @@ class Loop:
     def _gradient(self, update: int) -> tuple[float, float]:
         """The mean loss of an update and the norm of its gradient, which is cut to CLIP."""
         self.model.train()
-        torch.manual_seed(self.settings.seed + update)  # dropout of a step is that of its number, after a kill as well
+        # dropout of a step is that of its number, after a kill as well
+        torch.manual_seed((self.settings.seed + update) * self.ranks.size + self.ranks.rank)
         rows = [self.rows[place] for place in self.course.places(update)]
         labels = sum(label != IGNORE for row in rows for label in row.labels[1:])
-        total = 0.0
-        for some in passes(rows, self.settings.batch_size, CLOSE[self.device.type]):
+        total = torch.zeros((), device=self.device)
+        mine = sorted(rows, key=lambda row: len(row.tokens))[self.ranks.rank :: self.ranks.size]
+        for some in passes(mine, self.settings.batch_size, CLOSE[self.device.type]):
             loss = self.head.loss(self._on_device(some)) / labels
             torch.autograd.backward(loss)
-            total += float(loss.detach())
+            total += loss.detach()
+        for weight in self.trained.values():
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        self.ranks.add([total, *(weight.grad for weight in self.trained.values() if weight.grad is not None)])
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained.values(), CLIP))
-        return total, norm
+        return float(total), norm
 
     def _step(self, update: int) -> float:
         rate = self.settings.learning_rate * self._warm(update)

@@ -17,14 +17,16 @@ from yearling.recipe import Recipe, Train
 from yearling.record import digest
 from yearling.run_folder import Run
 from yearling.students.load import Student, open_student, quiet
-from yearling.students.proof import prove_batches, prove_rows
+from yearling.students.proof import Proved, prove_batches, prove_rows
 from yearling.students.rows import IGNORE, Row
 from yearling.students.same import prove_tokenizer
 from yearling.train.batches import collate
 from yearling.train.loop import Loop
 from yearling.train.proof import PROVED, mean_loss, prove_adapter
+from yearling.train.ranks import Ranks, join_ranks
 
 RECOMPUTE_ABOVE = 1_000_000_000  # parameters from which activations are recomputed instead of kept
+LOSSES = "losses.jsonl"
 VERSION = 1  # of the loop: raised where it makes other weights of the same rows
 
 
@@ -35,14 +37,9 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     """
     settings = recipe.train
     assert settings is not None and recipe.student is not None
-    records = accepted_split(run, recipe, "train")
-    if not records:
-        raise UserError("no accepted rows in the train split. Generate or import more, or lower curate.test.")
     student = open_student(recipe.student)
     tokenizer = prove_tokenizer(student, run, recipe.student.base)
-    limit = recipe.student.max_seq_length
-    proved = prove_rows(student, records, None if limit == "auto" else limit)
-    proved.hold()
+    proved = _proved(recipe, run, student)
     rows, mask = proved.rows, proved.facts | {"tokenizer": tokenizer}
     say(
         f"train: mask proved on {mask['rows']} rows: {mask['label_tokens']} of {mask['tokens']} tokens carry loss, "
@@ -51,12 +48,12 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     mask["batched_rows"] = prove_batches(collate, rows)
     _write_rows(rows, run)
     machine = run.freeze("train.machine", _machine)
-    model = fit(student, settings, machine)
-    told = settings.model_dump(mode="json", exclude={"save_every"})
-    key = digest([VERSION, [[row.tokens, row.labels] for row in rows], told, machine, student.digest])
-    loop = Loop(model, rows, settings, run.school / "checkpoints", key)
+    ranks = join_ranks(machine["device"])
+    loop = _loop(student, rows, settings, machine, run, ranks)
+    model = loop.model
     with progress(run, "train", loop.course.updates, "updates") as advance:
-        learnt = loop.run(run.school / "losses.jsonl", advance)
+        learnt = loop.run(run.school / LOSSES, advance)
+    ranks.leave()
     with quiet():
         model.save_pretrained(str(run.adapter))
     wanted = mean_loss(model, rows[:PROVED])
@@ -75,6 +72,36 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
         "base": student.digest,
     }
     return counts, results, {"mask": mask, "adapter": adapter}
+
+
+def follow(recipe: Recipe, run: Run) -> None:
+    """Train as one of the processes beside the first, which proves, writes and tells; this one only computes."""
+    assert recipe.train is not None and recipe.student is not None
+    ranks = join_ranks(_machine()["device"])  # the first comes when all that is read here is written
+    student = open_student(recipe.student)
+    machine = run.freeze("train.machine", _machine)
+    loop = _loop(student, _proved(recipe, run, student).rows, recipe.train, machine, run, ranks)
+    loop.run(run.school / LOSSES, lambda *done, **facts: None)
+    ranks.leave()
+
+
+def _proved(recipe: Recipe, run: Run, student: Student) -> Proved:
+    assert recipe.student is not None
+    records = accepted_split(run, recipe, "train")
+    if not records:
+        raise UserError("no accepted rows in the train split. Generate or import more, or lower curate.test.")
+    limit = recipe.student.max_seq_length
+    proved = prove_rows(student, records, None if limit == "auto" else limit)
+    proved.hold()
+    return proved
+
+
+def _loop(
+    student: Student, rows: Sequence[Row], settings: Train, machine: dict[str, Any], run: Run, ranks: Ranks
+) -> Loop:
+    told = settings.model_dump(mode="json", exclude={"save_every"})
+    key = digest([VERSION, [[row.tokens, row.labels] for row in rows], told, machine, student.digest, ranks.size])
+    return Loop(fit(student, settings, machine), rows, settings, run.school / "checkpoints", key, ranks)
 
 
 def _machine() -> dict[str, Any]:

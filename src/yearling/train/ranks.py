@@ -1,0 +1,69 @@
+"""Several processes that train one adapter: each takes a part of every update's rows, and their gradients are added.
+
+In: what torchrun tells each process. Out: sums over all of them. With one process nothing is sent anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def ranks_asked() -> tuple[int, int]:
+    """The number of this process among those that torchrun started, and how many there are; (0, 1) without it."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's number, and how many there are."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def add(self, tensors: Iterable[Tensor]) -> None:
+        """Make each tensor the sum of all processes' tensors, in place."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+
+    def leave(self) -> None:
+        """Part with the others."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
+
+    def wait(self) -> None:
+        """Go on when all are here."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.barrier()
+
+
+def join_ranks(device: str) -> Ranks:
+    """Meet the other processes, where torchrun started more than one."""
+    rank, size = ranks_asked()
+    if size == 1:
+        return Ranks()
+    import torch
+    import torch.distributed as dist
+
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    return Ranks(rank, size)

@@ -1,0 +1,69 @@
+"""Two processes under torchrun train as one does: the same losses within rounding, one adapter, proved."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from families import IM, build
+from golden_line import environment, yearling
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+RECIPE = """
+name: ranks
+import: [{path: rows.jsonl}]
+student: {base: base}
+train: {epochs: 3, batch_size: 3, accumulate: 2, learning_rate: 0.01, save_every: 4}
+"""
+
+
+def _project(folder: Path) -> Path:
+    tokenizer = build(IM, eos="<|im_end|>", kind="gpt-2", pad="<|endoftext|>")
+    tokenizer.chat_template = CHATML
+    folder.mkdir()
+    tiny.model_of("llama", vocab_size=len(tokenizer), initializer_range=0.3).save_pretrained(folder / "base")
+    tokenizer.save_pretrained(folder / "base")
+    rows = [{"instruction": f"Count to {n}.", "output": " ".join(map(str, range(1, n + 1)))} for n in range(2, 22)]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    return folder
+
+
+def _losses(project: Path) -> list[float]:
+    lines = (project / "runs" / "ranks" / "train" / "losses.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def _torchrun(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "yearling.cli", *words, "recipe.yaml"]
+    return subprocess.run(
+        command, cwd=project, capture_output=True, text=True, env=environment(), timeout=300, check=False
+    )
+
+
+def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = _project(tmp_path / "one"), _project(tmp_path / "two")
+    for project in (one, two):
+        monkeypatch.chdir(project)
+        done = yearling(project, "import", "recipe.yaml")
+        assert done.code == 0, done.err
+    monkeypatch.chdir(one)
+    done = yearling(one, "train", "recipe.yaml")
+    assert done.code == 0, done.err
+    both = _torchrun(two, "train")
+    assert both.returncode == 0, both.stderr
+    assert both.stderr.count("adapter proved") == 1
+    assert _losses(two) == pytest.approx(_losses(one), rel=1e-4)
+    assert len(_losses(one)) == 12 and _losses(one)[-1] < 0.9 * _losses(one)[0]
+    again = _torchrun(two, "train")
+    assert again.returncode == 0 and again.stderr.count("done before, nothing to do") == 1, again.stderr
+    assert "torchrun is for `yearling train`" in _torchrun(two, "import").stderr
