@@ -182,6 +182,30 @@ def test_switches_of_the_adapter_are_trained_and_proved(student: Any, tmp_path: 
     assert told["loss"] == pytest.approx(wanted, rel=1e-4) and told["base_loss"] > told["loss"]
 
 
+def test_all_weights_can_be_tuned(student: Any, tmp_path: Path) -> None:
+    settings = _train(method="full", learning_rate=1e-3, epochs=6)
+    one = _loop(student, tmp_path, settings)
+    losses = _run(one, tmp_path).losses
+    assert len(one.trained) > 15 and losses[-1] < 0.9 * losses[0]
+    one.model.save_pretrained(tmp_path / "adapter")
+    wanted = proof.mean_loss(one.model, ROWS[:3])
+    told = proof.prove_adapter(student, ROWS[:3], wanted, tmp_path / "adapter", "float32")
+    assert told["loss"] == pytest.approx(wanted, rel=1e-5) and told["base_loss"] > told["loss"]
+
+
+def test_an_adapter_is_gone_on_with(student: Any, trained: tuple[Path, float], tmp_path: Path) -> None:
+    settings = _train(start=trained[0], epochs=1)
+    one = _loop(student, tmp_path, settings)
+    assert proof.mean_loss(one.model, ROWS[:3]) == pytest.approx(trained[1], rel=1e-5)
+    _run(one, tmp_path)
+    assert proof.mean_loss(one.model, ROWS) < trained[1]
+
+
+def test_the_usual_rate_is_that_of_the_method() -> None:
+    assert [Train(method=method).rate for method in ("lora", "full")] == [2e-4, 2e-5]
+    assert Train(learning_rate=1e-3).rate == 1e-3
+
+
 # -- guards
 
 

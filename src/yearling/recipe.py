@@ -291,16 +291,26 @@ class Lora(Section):
 class Train(Section):
     """School: the student learns the accepted rows of the train split."""
 
-    method: Literal["lora"] = Field("lora", description="how weights are tuned")
+    method: Literal["lora", "full"] = Field("lora", description="tune an adapter, or all weights")
     lora: Lora = Field(default_factory=lambda: Lora(), description="adapter settings")
+    start: Path | None = Field(None, description="folder of an adapter to go on from, for the same base")
     epochs: float = Field(2.0, gt=0, description="passes over the data")
-    learning_rate: float = Field(2e-4, gt=0, description="peak learning rate")
+    learning_rate: float | Literal["auto"] = Field(
+        "auto", description="peak learning rate; auto is 2e-4 for an adapter, 2e-5 for all weights"
+    )
     batch_size: int = Field(4, ge=1, description="rows a step on one device")
     accumulate: int = Field(1, ge=1, description="steps whose gradients are added before an update")
     warmup: Share = Field(0.05, description="share of the steps that warm the learning rate up")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
     save_every: int = Field(10, ge=1, description="updates between checkpoints")
     seed: int = Field(42, description="order of the rows and start of the adapter")
+
+    @property
+    def rate(self) -> float:
+        """The peak learning rate; for an adapter that of QLoRA (Dettmers et al. 2023), for all weights Alpaca's."""
+        if self.learning_rate != "auto":
+            return self.learning_rate
+        return 2e-4 if self.method == "lora" else 2e-5
 
 
 class Export(Section):

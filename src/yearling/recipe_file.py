@@ -249,6 +249,8 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
         if judged.judge:
             update["judge"] = judged.judge.model_copy(update={"rubric": under(judged.judge.rubric)})
         changes["curate"] = judged.model_copy(update=update)
+    if recipe.train:
+        changes["train"] = recipe.train.model_copy(update={"start": under(recipe.train.start)})
     if recipe.teacher:
         changes["teacher"] = recipe.teacher.model_copy(update={"template": under(recipe.teacher.template)})
     return recipe.model_copy(update=changes)

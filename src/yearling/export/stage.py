@@ -27,6 +27,7 @@ from yearling.record import Record
 from yearling.run_folder import Run, write_text
 from yearling.students.load import Student, open_student, quiet
 from yearling.students.rows import Row, find_stop, make_row
+from yearling.train.trained import holds_training, is_adapter, open_trained
 
 MERGED = 4  # rows on which the merged model and base plus adapter are compared
 LABELS = {"f16": "F16", "q8_0": "Q8_0", "q4_k_m": "Q4_K_M"}
@@ -39,7 +40,7 @@ def run_export(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any]
     """
     settings = recipe.export
     assert settings is not None and recipe.student is not None
-    if not (run.adapter / "adapter_model.safetensors").is_file():
+    if not holds_training(run.adapter):
         raise UserError(f"no adapter in {run.adapter}. Run `yearling train` first.")
     student = open_student(recipe.student)
     kinds = list(
@@ -89,14 +90,14 @@ def _proof_records(recipe: Recipe, run: Run, settings: Export) -> Sequence[Recor
 
 
 def _merge(student: Student, run: Run, rows: Sequence[Row]) -> tuple[Any, dict[str, float]]:
-    """Base plus adapter in float32, proved, and written as safetensors in half precision beside the GGUF files."""
+    """What was trained, in float32, an adapter merged and proved; written as safetensors in half precision, too."""
     import torch
-    from peft import PeftModel
 
     with quiet():
-        base = student.weights("float32")
-        _check_disk(base.num_parameters(), run.export)
-        model, proof = merge(PeftModel.from_pretrained(base, str(run.adapter)), rows)
+        model, proof = open_trained(student, run.adapter, "float32"), dict[str, float]()
+        _check_disk(model.num_parameters(), run.export)
+        if is_adapter(run.adapter):
+            model, proof = merge(model, rows)
         folder, temporary = run.export / "merged", run.export / "merged.tmp"
         for stale in (folder, temporary):
             shutil.rmtree(stale, ignore_errors=True)

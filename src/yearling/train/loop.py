@@ -55,9 +55,7 @@ class Loop:
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.device = next(iter(self.trained.values())).device
         fused = self.device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.AdamW(
-            self.trained.values(), lr=settings.learning_rate, weight_decay=0.0, fused=fused
-        )
+        self.optimiser = torch.optim.AdamW(self.trained.values(), lr=settings.rate, weight_decay=0.0, fused=fused)
 
     def run(self, log: Path, advance: Advance) -> Learnt:
         """Train to the end; `log` gets a line an update.
@@ -151,7 +149,7 @@ class Loop:
         return float(total), norm
 
     def _step(self, update: int) -> float:
-        rate = self.settings.learning_rate * self._warm(update)
+        rate = self.settings.rate * self._warm(update)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()

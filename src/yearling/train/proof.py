@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from yearling.errors import ProofError
-from yearling.students.load import Student, quiet
+from yearling.students.load import Student
 from yearling.students.rows import Row
+from yearling.train.trained import ADAPTER, is_adapter, open_trained
 
 PROVED = 8  # rows whose loss is compared
 LOSS_TOLERANCE = 0.02  # of the loss: the same weights in the same precision differ by rounding only
@@ -27,7 +28,7 @@ def prove_adapter(student: Student, rows: Sequence[Row], wanted: float, folder: 
 
     `wanted` is that loss as the trained model had it, in nats a label token. Raises ProofError saying what failed.
     """
-    largest = _largest_b(folder)
+    largest = _largest_b(folder) if is_adapter(folder) else None
     loss, before = in_fresh_process(student, rows, folder, dtype)
     if not math.isfinite(loss):
         raise ProofError(
@@ -36,7 +37,7 @@ def prove_adapter(student: Student, rows: Sequence[Row], wanted: float, folder: 
     if abs(loss - wanted) > LOSS_TOLERANCE * max(wanted, 0.1):
         raise ProofError(f"adapter proof: the loss was {wanted:.4f} in training and is {loss:.4f} after reloading.")
     if abs(loss - before) < 1e-6:
-        raise ProofError("adapter proof: the adapter changes nothing. Raise train.learning_rate or train.epochs.")
+        raise ProofError("adapter proof: what was trained changes nothing. Raise train.learning_rate or train.epochs.")
     return {"loss": loss, "trained_loss": wanted, "base_loss": before, "largest_b": largest, "rows": len(rows)}
 
 
@@ -60,16 +61,11 @@ def in_fresh_process(student: Student, rows: Sequence[Row], folder: Path, dtype:
 
 def _main() -> None:
     """The fresh process: what to load comes as JSON, and the two losses go back as JSON."""
-    from peft import PeftModel
-
     given = json.load(sys.stdin)
     rows = [Row(str(place), tokens, labels) for place, (tokens, labels) in enumerate(given["rows"])]
-    with quiet():
-        base = Student(given["base"], None, None, "").weights(given["dtype"])
-        model = PeftModel.from_pretrained(base, given["adapter"])
-    loss = mean_loss(model, rows)
-    with model.disable_adapter():
-        print(json.dumps([loss, mean_loss(model, rows)]))
+    base, folder = Student(given["base"], None, None, ""), Path(given["adapter"])
+    loss = mean_loss(open_trained(base, folder, given["dtype"]), rows)
+    print(json.dumps([loss, mean_loss(base.weights(given["dtype"]), rows)]))
 
 
 def mean_loss(model: Any, rows: Sequence[Row]) -> float:
@@ -92,9 +88,7 @@ def _largest_b(folder: Path) -> float:
     """The largest number in the adapter's B matrices, which start at zero."""
     from safetensors.torch import load_file
 
-    path = folder / "adapter_model.safetensors"
-    if not path.is_file():
-        raise ProofError(f"adapter proof: {path} was not written.")
+    path = folder / ADAPTER
     weights = [tensor.abs().max().item() for name, tensor in load_file(str(path)).items() if "lora_B" in name]
     if not weights or max(weights) == 0.0:
         raise ProofError(f"adapter proof: {path} is empty: no B matrix differs from zero.")

@@ -24,6 +24,7 @@ from yearling.train.batches import collate
 from yearling.train.loop import Loop
 from yearling.train.proof import PROVED, mean_loss, prove_adapter
 from yearling.train.ranks import Ranks, join_ranks
+from yearling.train.trained import is_adapter, open_trained
 
 RECOMPUTE_ABOVE = 1_000_000_000  # parameters from which activations are recomputed instead of kept
 LOSSES = "losses.jsonl"
@@ -37,6 +38,8 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     """
     settings = recipe.train
     assert settings is not None and recipe.student is not None
+    if settings.start and not (settings.method == "lora" and is_adapter(settings.start)):
+        raise UserError(f"train.start {settings.start} holds no adapter to go on from, or train.method is not lora.")
     student = open_student(recipe.student)
     tokenizer = prove_tokenizer(student, run, recipe.student.base)
     proved = _proved(recipe, run, student)
@@ -45,6 +48,8 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
         f"train: mask proved on {mask['rows']} rows: {mask['label_tokens']} of {mask['tokens']} tokens carry loss, "
         f"each row ends in {mask['stop_token']!r}; longest row {mask['longest']} tokens"
     )
+    if settings.learning_rate == "auto":
+        say(f"train: learning rate {settings.rate:g}, the usual one for train.method: {settings.method}")
     mask["batched_rows"] = prove_batches(collate, rows)
     _write_rows(rows, run)
     machine = run.freeze("train.machine", _machine)
@@ -61,7 +66,8 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     del model, loop  # the proof loads the base once more
     adapter = prove_adapter(student, rows[:PROVED], wanted, run.adapter, machine["dtype"])
     shutil.rmtree(run.school / "checkpoints", ignore_errors=True)  # the adapter is proved: nothing resumes from them
-    say(f"train: adapter proved: loss {adapter['loss']:.3f} with it, {adapter['base_loss']:.3f} without")
+    what = "adapter" if settings.method == "lora" else "model"
+    say(f"train: {what} proved: loss {adapter['loss']:.3f} with it, {adapter['base_loss']:.3f} without")
     counts = {"rows": len(rows), "left_out": len(proved.dropped), "updates": len(learnt.losses)}
     counts |= {"trainable_parameters": trainable}
     results = {
@@ -114,11 +120,11 @@ def _machine() -> dict[str, Any]:
 
 
 def fit(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
-    """The base with an adapter that changes nothing yet, on the device; the same of every start."""
+    """What is trained, on the device: all of the base, or an adapter on it; the same of every start."""
     import torch
     from peft import LoraConfig, get_peft_model
 
-    lora = settings.lora
+    lora, dtype = settings.lora, "float32" if settings.method == "full" else machine["dtype"]
     adapter = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -128,15 +134,19 @@ def fit(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
         target_modules="all-linear" if lora.targets == "all-linear" else ["q_proj", "k_proj", "v_proj", "o_proj"],
         task_type="CAUSAL_LM",
     )
-    base = student.weights(machine["dtype"]).to(machine["device"])
-    large = base.num_parameters() > RECOMPUTE_ABOVE
     torch.manual_seed(settings.seed)
-    with quiet():
-        model = get_peft_model(base, adapter)
-        if large:
+    if settings.method == "lora" and settings.start:
+        model = open_trained(student, settings.start, dtype, trainable=True)
+    else:
+        model = student.weights(dtype)
+        if settings.method == "lora":
+            with quiet():
+                model = get_peft_model(model, adapter)
+    if model.num_parameters() > RECOMPUTE_ABOVE:
+        with quiet():
             model.enable_input_require_grads()
             model.gradient_checkpointing_enable({"use_reentrant": False})
-    return model
+    return model.to(machine["device"])
 
 
 def _write_rows(rows: Sequence[Row], run: Run) -> None:
