@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
+
+from families import IM, build
 
 from yearling.students.load import Student
 from yearling.students.rows import IGNORE, Row
@@ -49,3 +52,26 @@ def rows(count: int, seed: int = 0, longest: int = 40) -> list[Row]:
         said = list(range(1, dice.randint(3, longest // 2)))
         made.append(Row(str(place), asked + said, [IGNORE] * len(asked) + said))
     return made
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def project(folder: Path, train: str, count: int = 20) -> Path:
+    """A project with a base, `count` rows to import that are soon learnt, and a recipe with these settings."""
+    tokenizer = build(IM, eos="<|im_end|>", kind="gpt-2", pad="<|endoftext|>")
+    tokenizer.chat_template = CHATML
+    folder.mkdir()
+    model_of("llama", vocab_size=len(tokenizer), initializer_range=0.3).save_pretrained(folder / "base")
+    tokenizer.save_pretrained(folder / "base")
+    made = [
+        {"instruction": f"Count to {n} ({n}).", "output": " ".join(str(i % 10) for i in range(1, n + 1))}
+        for n in range(2, count + 2)
+    ]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, made)), encoding="utf-8")
+    recipe = f"name: tiny\nimport: [{{path: rows.jsonl}}]\nstudent: {{base: base}}\ntrain: {train}\n"
+    (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    return folder

@@ -143,12 +143,32 @@ app.command()(cli_curate.audit)
 
 
 @app.command(context_settings=KNOBS)
-def train(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
+def train(
+    context: typer.Context,
+    recipe: RecipePath = Path("recipe.yaml"),
+    probe: Annotated[
+        bool, typer.Option("--probe", help="would more data, epochs or size help? Leaves no adapter")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Train the adapter, once the label mask is proved.
 
     Example: yearling train recipe.yaml --train.epochs 3
+    Example: yearling train recipe.yaml --probe
     """
-    _run(recipe, context, ["train"])
+    if not probe:
+        return _run(recipe, context, ["train"])
+    from yearling.run_folder import Run
+    from yearling.students.load import require_train
+
+    require_train()
+    from yearling.train import probe as probing
+
+    asked = read_recipe(recipe, context.args)
+    run = Run(_project, asked.name)
+    run.create()
+    with run.lock():
+        show(probing.probe(asked, run), probing.view, as_json)
 
 
 @app.command(context_settings=KNOBS)

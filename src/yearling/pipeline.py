@@ -134,6 +134,11 @@ def _train(recipe: Recipe, run: Run) -> tuple[Counts, Facts, Facts]:
     return run_train(recipe, run)
 
 
+def _train_inputs(recipe: Recipe, run: Run) -> dict[str, str]:
+    rows, start = _ids(recipe, run, "train"), recipe.train.start if recipe.train else None
+    return {"rows": rows, **({"start": folder_digest(start, "*")} if start else {})}
+
+
 def _export(recipe: Recipe, run: Run) -> tuple[Counts, Facts, Facts]:
     from yearling.export.stage import run_export
 
@@ -194,7 +199,7 @@ STAGES: tuple[Stage, ...] = (
         1,
         lambda r: r.train is not None,
         lambda r: {"train": _dump(r.train, "save_every"), "student": _dump(r.student)},
-        lambda r, run: {"rows": _ids(r, run, "train")},
+        _train_inputs,
         _train,
         folders=("train", "adapter"),
         evidence=("adapter",),

@@ -9,36 +9,14 @@ from pathlib import Path
 
 import pytest
 import tiny
-from families import IM, build
 from golden_line import environment, yearling
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-RECIPE = """
-name: ranks
-import: [{path: rows.jsonl}]
-student: {base: base}
-train: {epochs: 3, batch_size: 3, accumulate: 2, learning_rate: 0.01, save_every: 4}
-"""
-
-
-def _project(folder: Path) -> Path:
-    tokenizer = build(IM, eos="<|im_end|>", kind="gpt-2", pad="<|endoftext|>")
-    tokenizer.chat_template = CHATML
-    folder.mkdir()
-    tiny.model_of("llama", vocab_size=len(tokenizer), initializer_range=0.3).save_pretrained(folder / "base")
-    tokenizer.save_pretrained(folder / "base")
-    rows = [{"instruction": f"Count to {n}.", "output": " ".join(map(str, range(1, n + 1)))} for n in range(2, 22)]
-    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
-    return folder
+TRAIN = "{epochs: 3, batch_size: 3, accumulate: 2, learning_rate: 0.01, save_every: 4}"
 
 
 def _losses(project: Path) -> list[float]:
-    lines = (project / "runs" / "ranks" / "train" / "losses.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (project / "runs" / "tiny" / "train" / "losses.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["loss"] for line in lines]
 
 
@@ -51,7 +29,7 @@ def _torchrun(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = _project(tmp_path / "one"), _project(tmp_path / "two")
+    one, two = tiny.project(tmp_path / "one", TRAIN), tiny.project(tmp_path / "two", TRAIN)
     for project in (one, two):
         monkeypatch.chdir(project)
         done = yearling(project, "import", "recipe.yaml")

@@ -16,7 +16,7 @@ from typing import Any
 
 from yearling.errors import ProofError
 from yearling.students.load import Student
-from yearling.students.rows import Row
+from yearling.students.rows import IGNORE, Row
 from yearling.train.trained import ADAPTER, is_adapter, open_trained
 
 PROVED = 8  # rows whose loss is compared
@@ -70,18 +70,21 @@ def _main() -> None:
 
 def mean_loss(model: Any, rows: Sequence[Row]) -> float:
     """Mean negative log likelihood, in nats a label token, of the labelled tokens of `rows`."""
+    found = [value for row in rows for value in label_logprobs(model, row)]
+    return -sum(found) / len(found)
+
+
+def label_logprobs(model: Any, row: Row) -> list[float]:
+    """Natural-log probabilities of a row's labelled tokens, each given all before it."""
     import torch
 
     model.eval()
-    total, count = 0.0, 0
     with torch.no_grad():
-        for row in rows:
-            tokens = torch.tensor([row.tokens], device=model.device)
-            labels = torch.tensor(row.labels[1:], device=model.device)
-            logits = model(input_ids=tokens).logits[0, :-1].float()
-            total += float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum"))
-            count += int((labels != -100).sum())
-    return total / count
+        logits = model(input_ids=torch.tensor([row.tokens], device=model.device)).logits[0, :-1]
+        labels = torch.tensor(row.labels[1:], device=model.device)
+        labelled = labels != IGNORE
+        lost = torch.nn.functional.cross_entropy(logits[labelled].float(), labels[labelled], reduction="none")
+    return [-value for value in lost.tolist()]
 
 
 def _largest_b(folder: Path) -> float:

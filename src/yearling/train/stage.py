@@ -42,7 +42,7 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
         raise UserError(f"train.start {settings.start} holds no adapter to go on from, or train.method is not lora.")
     student = open_student(recipe.student)
     tokenizer = prove_tokenizer(student, run, recipe.student.base)
-    proved = _proved(recipe, run, student)
+    proved = proved_rows(recipe, run, student)
     rows, mask = proved.rows, proved.facts | {"tokenizer": tokenizer}
     say(
         f"train: mask proved on {mask['rows']} rows: {mask['label_tokens']} of {mask['tokens']} tokens carry loss, "
@@ -52,7 +52,7 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
         say(f"train: learning rate {settings.rate:g}, the usual one for train.method: {settings.method}")
     mask["batched_rows"] = prove_batches(collate, rows)
     _write_rows(rows, run)
-    machine = run.freeze("train.machine", _machine)
+    machine = run.freeze("train.machine", derive_machine)
     ranks = join_ranks(machine["device"])
     loop = _loop(student, rows, settings, machine, run, ranks)
     model = loop.model
@@ -83,15 +83,16 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
 def follow(recipe: Recipe, run: Run) -> None:
     """Train as one of the processes beside the first, which proves, writes and tells; this one only computes."""
     assert recipe.train is not None and recipe.student is not None
-    ranks = join_ranks(_machine()["device"])  # the first comes when all that is read here is written
+    ranks = join_ranks(derive_machine()["device"])  # the first comes when all that is read here is written
     student = open_student(recipe.student)
-    machine = run.freeze("train.machine", _machine)
-    loop = _loop(student, _proved(recipe, run, student).rows, recipe.train, machine, run, ranks)
+    machine = run.freeze("train.machine", derive_machine)
+    loop = _loop(student, proved_rows(recipe, run, student).rows, recipe.train, machine, run, ranks)
     loop.run(run.school / LOSSES, lambda *done, **facts: None)
     ranks.leave()
 
 
-def _proved(recipe: Recipe, run: Run, student: Student) -> Proved:
+def proved_rows(recipe: Recipe, run: Run, student: Student) -> Proved:
+    """The rows to train on, each proved; raises ProofError or UserError where there are none."""
     assert recipe.student is not None
     records = accepted_split(run, recipe, "train")
     if not records:
@@ -110,7 +111,7 @@ def _loop(
     return Loop(fit(student, settings, machine), rows, settings, run.school / "checkpoints", key, ranks)
 
 
-def _machine() -> dict[str, Any]:
+def derive_machine() -> dict[str, Any]:
     """What is derived from the hardware; frozen, so that a resume elsewhere trains the same way."""
     import torch
 
