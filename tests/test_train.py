@@ -296,6 +296,16 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["update-00000001.safetensors"]
 
 
+def test_a_full_disk_is_told_before_the_first_update(
+    student: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = _loop(student, tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Disk", (), {"free": 3}))
+    monkeypatch.setattr(one, "_gradient", lambda update: pytest.fail("it has begun"))
+    with pytest.raises(UserError, match="a checkpoint needs about"):
+        _run(one, tmp_path)
+
+
 # -- the proof of the adapter
 
 

@@ -29,7 +29,6 @@ def save(folder: Path, update: int, key: str, tensors: Mapping[str, Any]) -> Non
     from safetensors.torch import save_file
 
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    folder.mkdir(parents=True, exist_ok=True)
     check_disk(folder, size)
     path = folder / f"update-{update:08d}.safetensors"
     temporary = path.with_suffix(".tmp")
@@ -43,6 +42,7 @@ def save(folder: Path, update: int, key: str, tensors: Mapping[str, Any]) -> Non
 
 def check_disk(folder: Path, size: int) -> None:
     """Raise UserError where a checkpoint of so many bytes would fill the disk."""
+    folder.mkdir(parents=True, exist_ok=True)
     free, needed = shutil.disk_usage(folder).free, int(size * ROOM)
     if free < needed:
         raise UserError(

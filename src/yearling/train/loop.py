@@ -23,7 +23,7 @@ from yearling.progress import Advance, say
 from yearling.recipe import Train
 from yearling.students.rows import IGNORE, Row
 from yearling.train.batches import CLOSE, Course, collate, passes
-from yearling.train.checkpoint import newest, save
+from yearling.train.checkpoint import check_disk, newest, save
 from yearling.train.guards import FLAT_AFTER, Guards, check_memory
 from yearling.train.loss import Head, prove_loss
 from yearling.train.ranks import Ranks
@@ -62,6 +62,9 @@ class Loop:
 
         Raises ProofError or UserError where a guard stops it; all updates before are saved then.
         """
+        if self.ranks.first:
+            # weights and two moments; before the hours, not after them
+            check_disk(self.folder, sum(3 * x.numel() * x.element_size() for x in self.trained.values()))
         done, losses = self._begin(log)
         watched = sorted(self.rows, key=lambda row: len(row.tokens))[:WATCHED]
         self.model.eval()
