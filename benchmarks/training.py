@@ -95,7 +95,7 @@ def _side(
 ) -> dict[str, Any]:
     """One run: tokens a second, memory, held-out loss; or why there is none."""
     settings = {"lora": {"r": 16, "alpha": 32}, "epochs": 1.0, "learning_rate": 2e-4, "batch_size": 4}
-    settings |= {"accumulate": 1, "warmup": 0.05, "schedule": "cosine", "seed": 42}
+    settings |= {"warmup": 0.05, "schedule": "cosine", "seed": 42}
     print(f"{name} …", file=sys.stderr)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         work = Path(folder)

@@ -67,7 +67,7 @@ train:
   epochs: 1.5
   learning_rate: 1e-4
   batch_size: 2
-  accumulate: 3
+  start: adapter
   warmup: 0.1
   schedule: linear
   save_every: 5

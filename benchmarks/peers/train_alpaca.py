@@ -34,7 +34,6 @@ def main() -> None:
             num_train_epochs=settings["epochs"],
             learning_rate=settings["learning_rate"],
             per_device_train_batch_size=settings["batch_size"],
-            gradient_accumulation_steps=settings["accumulate"],
             warmup_steps=settings["warmup"],
             lr_scheduler_type=settings["schedule"],
             seed=settings["seed"],

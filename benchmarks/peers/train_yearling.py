@@ -16,7 +16,7 @@ from yearling.recipe import Train
 from yearling.students.load import Student
 from yearling.students.rows import Row
 from yearling.train.loop import Loop
-from yearling.train.stage import fit
+from yearling.train.stage import load
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     given, work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2])
     rows = [Row(str(place), tokens, labels) for place, (tokens, labels) in enumerate(given["rows"])]
     settings = Train.model_validate(given["settings"])
-    model = fit(Student(given["base"], None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
+    model = load(Student(given["base"], None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
     loop = Loop(model, rows, settings, work / "checkpoints", "")
     began = clock()
     learnt = loop.run(work / "losses.jsonl", lambda *done, **facts: None)

@@ -298,8 +298,7 @@ class Train(Section):
     learning_rate: float | Literal["auto"] = Field(
         "auto", description="peak learning rate; auto is 2e-4 for an adapter, 2e-5 for all weights"
     )
-    batch_size: int = Field(4, ge=1, description="rows a step on one device")
-    accumulate: int = Field(1, ge=1, description="steps whose gradients are added before an update")
+    batch_size: int = Field(4, ge=1, description="rows of an update, on all devices; memory decides how it is cut")
     warmup: Share = Field(0.05, description="share of the steps that warm the learning rate up")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
     save_every: int = Field(10, ge=1, description="updates between checkpoints")

@@ -23,7 +23,7 @@ base, work, after = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
 torch.set_num_threads(1)
 told = {"epochs": 40, "batch_size": 2, "save_every": 2, "lora": {"r": 4, "dropout": 0.1}}
 settings = Train.model_validate(told)
-model = stage.fit(Student(base, None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
+model = stage.load(Student(base, None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
 one = loop.Loop(model, tiny.rows(30), settings, work / "checkpoints", "k")
 if after:
     threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()

@@ -12,7 +12,7 @@ import tiny
 from golden_line import environment, yearling
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-TRAIN = "{epochs: 3, batch_size: 3, accumulate: 2, learning_rate: 0.01, save_every: 4}"
+TRAIN = "{epochs: 3, batch_size: 6, learning_rate: 0.01, save_every: 4}"
 
 
 def _losses(project: Path) -> list[float]:

@@ -48,11 +48,15 @@ class Course:
         return update / ceil(self.rows / self.size)
 
 
-def passes(rows: Sequence[Row], at_once: int, close: float) -> list[list[Row]]:
-    """Rows of like length together: at most `at_once`, none shorter than `close` of the longest beside it."""
+def passes(rows: Sequence[Row], tokens: int, close: float) -> list[list[Row]]:
+    """Rows of like length together: `tokens` at most with padding, none shorter than `close` of the longest beside it.
+
+    A row that is longer than that stands alone.
+    """
     cut: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: -len(row.tokens)):
-        if not cut or len(cut[-1]) >= at_once or len(row.tokens) < close * len(cut[-1][0].tokens):
+        longest = len(cut[-1][0].tokens) if cut else 0
+        if not cut or longest * (len(cut[-1]) + 1) > tokens or len(row.tokens) < close * longest:
             cut.append([])
         cut[-1].append(row)
     return cut

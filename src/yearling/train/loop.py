@@ -27,6 +27,7 @@ from yearling.train.checkpoint import check_disk, newest, save
 from yearling.train.guards import FLAT_AFTER, Guards, check_memory
 from yearling.train.loss import Head, prove_loss
 from yearling.train.ranks import Ranks
+from yearling.train.room import MOST
 
 CLIP = 1.0  # greatest norm of a gradient
 WATCHED = 4  # rows whose loss is measured before the first update and again
@@ -45,12 +46,22 @@ class Loop:
     """One training: everything but the files of the run."""
 
     def __init__(
-        self, model: Any, rows: Sequence[Row], settings: Train, folder: Path, key: str, ranks: Ranks | None = None
+        self,
+        model: Any,
+        rows: Sequence[Row],
+        settings: Train,
+        folder: Path,
+        key: str,
+        tokens: int = MOST,
+        ranks: Ranks | None = None,
     ) -> None:
-        """`folder` holds checkpoints, `key` says of which training; an older one's are not gone on with."""
+        """`folder` holds checkpoints, `key` says of which training; an older one's are not gone on with.
+
+        `tokens` go through the model at once, at most.
+        """
         self.model, self.rows, self.settings, self.folder, self.key = model, rows, settings, folder, key
-        self.ranks = ranks or Ranks()
-        self.course = Course(len(rows), settings.batch_size * settings.accumulate, settings.epochs, settings.seed)
+        self.tokens, self.ranks = tokens, ranks or Ranks()
+        self.course = Course(len(rows), settings.batch_size, settings.epochs, settings.seed)
         self.head = Head(model)
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.device = next(iter(self.trained.values())).device
@@ -141,7 +152,7 @@ class Loop:
         labels = sum(label != IGNORE for row in rows for label in row.labels[1:])
         total = torch.zeros((), device=self.device)
         mine = sorted(rows, key=lambda row: len(row.tokens))[self.ranks.rank :: self.ranks.size]
-        for some in passes(mine, self.settings.batch_size, CLOSE[self.device.type]):
+        for some in passes(mine, self.tokens, CLOSE[self.device.type]):
             loss = self.head.loss(self._on_device(some)) / labels
             torch.autograd.backward(loss)
             total += loss.detach()

@@ -54,8 +54,8 @@ def probe(recipe: Recipe, run: Run) -> dict[str, Any]:
         known = folder / f"{share:g}.json"
         if not known.exists() or read_json(known)["key"] != key:
             say(f"probe: {len(some)} rows, {share:.0%} of {len(pool)}")
-            model = fit(student, settings, machine)
-            loop = Loop(model, some, settings, folder / f"{share:g}", key)
+            model, tokens = fit(student, some, settings, machine, run)
+            loop = Loop(model, some, settings, folder / f"{share:g}", key, tokens)
             middle = _train(loop, run, held, share)
             write_json(known, {"key": key, "rows": len(some), "middle": middle, "end": _logprobs(model, held)})
             shutil.rmtree(loop.folder, ignore_errors=True)

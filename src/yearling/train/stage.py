@@ -24,9 +24,9 @@ from yearling.train.batches import collate
 from yearling.train.loop import Loop
 from yearling.train.proof import PROVED, mean_loss, prove_adapter
 from yearling.train.ranks import Ranks, join_ranks
+from yearling.train.room import Room, find_room, free_bytes
 from yearling.train.trained import is_adapter, open_trained
 
-RECOMPUTE_ABOVE = 1_000_000_000  # parameters from which activations are recomputed instead of kept
 LOSSES = "losses.jsonl"
 VERSION = 1  # of the loop: raised where it makes other weights of the same rows
 
@@ -108,7 +108,8 @@ def _loop(
 ) -> Loop:
     told = settings.model_dump(mode="json", exclude={"save_every"})
     key = digest([VERSION, [[row.tokens, row.labels] for row in rows], told, machine, student.digest, ranks.size])
-    return Loop(fit(student, settings, machine), rows, settings, run.school / "checkpoints", key, ranks)
+    model, tokens = fit(student, rows, settings, machine, run)
+    return Loop(model, rows, settings, run.school / "checkpoints", key, tokens, ranks)
 
 
 def derive_machine() -> dict[str, Any]:
@@ -120,8 +121,26 @@ def derive_machine() -> dict[str, Any]:
     return {"device": device, "dtype": "bfloat16" if bfloat else "float32"}
 
 
-def fit(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
-    """What is trained, on the device: all of the base, or an adapter on it; the same of every start."""
+def fit(student: Student, rows: Sequence[Row], settings: Train, machine: dict[str, Any], run: Run) -> tuple[Any, int]:
+    """What is trained, on the device, and how many tokens go through it at once.
+
+    Raises UserError where the rows do not fit this machine's memory.
+    """
+    model = load(student, settings, machine)
+    longest = max(len(row.tokens) for row in rows)
+    # a resume with other memory cuts the updates the same way, and so gets the same bits
+    name = f"train.room-{digest([student.digest, settings.model_dump(mode='json'), machine, longest])[:12]}"
+    room = Room(*run.freeze(name, lambda: find_room(model, rows, free_bytes(machine["device"]))))
+    say(f"train: {room.says()}")
+    if room.recompute:
+        with quiet():
+            model.enable_input_require_grads()
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model, room.tokens
+
+
+def load(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
+    """All of the base, or an adapter on it, on the device; the same of every start."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -143,10 +162,6 @@ def fit(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
         if settings.method == "lora":
             with quiet():
                 model = get_peft_model(model, adapter)
-    if model.num_parameters() > RECOMPUTE_ABOVE:
-        with quiet():
-            model.enable_input_require_grads()
-            model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.to(machine["device"])
 
 
