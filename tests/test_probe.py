@@ -19,9 +19,9 @@ def test_a_probe_trains_three_times_and_says_what_helps(tmp_path: Path, monkeypa
     done = yearling(project, "train", "recipe.yaml", "--probe", "--json")
     assert done.code == 0, done.err
     told = json.loads(done.out)
-    assert [share["rows"] for share in told["shares"]] == [7, 21, 68] and told["held_out"] == 12
+    assert [share["rows"] for share in told["shares"]] == [6, 18, 59] and told["held_out"] == 11
     assert told["shares"][0]["perplexity"]["value"] > told["shares"][2]["perplexity"]["value"]
-    assert told["data"]["high"] < 1 and told["says"][0].startswith("more data would help: from 21 to 68 rows")
+    assert told["data"]["high"] < 1 and told["says"][0].startswith("more data would help: from 18 to 59 rows")
     run = project / "runs" / "tiny"
     assert not (run / "adapter").exists() and not list(run.rglob("update-*"))
     again = yearling(project, "train", "recipe.yaml", "--probe")

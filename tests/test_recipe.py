@@ -63,7 +63,7 @@ curate:
 student: {base: some/model, template: alpaca, max_seq_length: 512}
 train:
   method: lora
-  lora: {r: 8, alpha: 16, dropout: 0.1, targets: attention}
+  lora: {r: 8, alpha: 16, dropout: 0.1, targets: attention, rslora: true, dora: true}
   epochs: 1.5
   learning_rate: 1e-4
   batch_size: 2
@@ -134,6 +134,7 @@ def test_every_knob_is_taken_as_written(path: Path, project: Path) -> None:
     for name in ("personas", "systems", "prompts"):
         data["generate"]["variety"][name] = str(project / data["generate"]["variety"][name])
     data["import"][0]["path"] = str(project / "more.csv")
+    data["train"]["start"] = str(project / "adapter")
     assert dumped == data
 
 

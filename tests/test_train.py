@@ -120,7 +120,7 @@ ROWS = tiny.rows(30, seed=1)
 
 def _loop(student: Any, folder: Path, settings: Train | None = None, key: str = "k") -> loop.Loop:
     settings = settings or _train(lora={"dropout": 0.1})
-    return loop.Loop(stage.load(student, settings, CPU), ROWS, settings, folder / "checkpoints", key)
+    return loop.Loop(stage.load(student, settings, CPU), ROWS, settings, checkpoint.Shelf(folder / "checkpoints", key))
 
 
 def _run(one: loop.Loop, folder: Path, stop_at: int | None = None) -> loop.Learnt:
@@ -222,7 +222,7 @@ def test_a_loss_that_is_no_number_stops_it_and_what_was_learnt_stays(student: An
     with pytest.raises(ProofError, match=r"the loss is nan at update 5\. Lower .*Saved after update 4: ") as told:
         one.run(tmp_path / "losses.jsonl", poison)
     assert told.value.exit_code == 4
-    found = checkpoint.newest(tmp_path / "checkpoints", "k")
+    found = checkpoint.Shelf(tmp_path / "checkpoints", "k").newest()
     assert found is not None and found.update == 4
     assert all(torch.equal(found.tensors[f"weight.{name}"], weight) for name, weight in good.items())
 
@@ -269,31 +269,31 @@ def test_little_memory_stops_it_after_a_save(student: Any, tmp_path: Path, monke
 
 def test_half_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
     for update in (3, 6):
-        checkpoint.save(tmp_path, update, "k", {"weight.a": torch.tensor([float(update)])})
+        checkpoint.Shelf(tmp_path, "k").save(update, {"weight.a": torch.tensor([float(update)])})
     newest = tmp_path / "update-00000006.safetensors"
     newest.write_bytes(newest.read_bytes()[:-3])
     (tmp_path / "update-00000009.tmp").write_bytes(b"half")
-    found = checkpoint.newest(tmp_path, "k")
+    found = checkpoint.Shelf(tmp_path, "k").newest()
     assert found is not None and found.update == 3 and found.tensors["weight.a"].tolist() == [3.0]
     assert [path.name for path in tmp_path.iterdir()] == ["update-00000003.safetensors"]
 
 
 def test_a_checkpoint_of_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 3, "other rows", {"weight.a": torch.zeros(1)})
-    assert checkpoint.newest(tmp_path, "k") is None and not list(tmp_path.iterdir())
+    checkpoint.Shelf(tmp_path, "other rows").save(3, {"weight.a": torch.zeros(1)})
+    assert checkpoint.Shelf(tmp_path, "k").newest() is None and not list(tmp_path.iterdir())
 
 
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     for update in (1, 2, 3):
-        checkpoint.save(tmp_path, update, "k", {"weight.a": torch.zeros(1)})
+        checkpoint.Shelf(tmp_path, "k").save(update, {"weight.a": torch.zeros(1)})
     assert sorted(path.name[-13:-12] for path in tmp_path.iterdir()) == ["2", "3"]
 
 
 def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint.save(tmp_path, 1, "k", {"weight.a": torch.zeros(1)})
+    checkpoint.Shelf(tmp_path, "k").save(1, {"weight.a": torch.zeros(1)})
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Disk", (), {"free": 3}))
     with pytest.raises(UserError, match="goes on from the last checkpoint"):
-        checkpoint.save(tmp_path, 2, "k", {"weight.a": torch.zeros(1)})
+        checkpoint.Shelf(tmp_path, "k").save(2, {"weight.a": torch.zeros(1)})
     assert [path.name for path in tmp_path.iterdir()] == ["update-00000001.safetensors"]
 
 

@@ -15,6 +15,7 @@ from asked import clock, tell
 from yearling.recipe import Train
 from yearling.students.load import Student
 from yearling.students.rows import Row
+from yearling.train.checkpoint import Shelf
 from yearling.train.loop import Loop
 from yearling.train.stage import load
 
@@ -25,7 +26,7 @@ def main() -> None:
     rows = [Row(str(place), tokens, labels) for place, (tokens, labels) in enumerate(given["rows"])]
     settings = Train.model_validate(given["settings"])
     model = load(Student(given["base"], None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
-    loop = Loop(model, rows, settings, work / "checkpoints", "")
+    loop = Loop(model, rows, settings, Shelf(work / "checkpoints", ""))
     began = clock()
     learnt = loop.run(work / "losses.jsonl", lambda *done, **facts: None)
     ended = clock()

@@ -18,13 +18,13 @@ from pathlib import Path
 import tiny, torch
 from yearling.recipe import Train
 from yearling.students.load import Student
-from yearling.train import loop, stage
+from yearling.train import checkpoint, loop, stage
 base, work, after = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
 torch.set_num_threads(1)
 told = {"epochs": 40, "batch_size": 2, "save_every": 2, "lora": {"r": 4, "dropout": 0.1}}
 settings = Train.model_validate(told)
 model = stage.load(Student(base, None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
-one = loop.Loop(model, tiny.rows(30), settings, work / "checkpoints", "k")
+one = loop.Loop(model, tiny.rows(30), settings, checkpoint.Shelf(work / "checkpoints", "k"))
 if after:
     threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
 one.run(work / "losses.jsonl", lambda *done, **facts: None)

@@ -27,7 +27,7 @@ from yearling.record import Record
 from yearling.run_folder import Run, write_text
 from yearling.students.load import Student, open_student, quiet
 from yearling.students.rows import Row, find_stop, make_row
-from yearling.train.trained import holds_training, is_adapter, open_trained
+from yearling.students.trained import holds_training, is_adapter, open_trained
 
 MERGED = 4  # rows on which the merged model and base plus adapter are compared
 LABELS = {"f16": "F16", "q8_0": "Q8_0", "q4_k_m": "Q4_K_M"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,20 +25,44 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Any]
 
 
-def save(folder: Path, update: int, key: str, tensors: Mapping[str, Any]) -> None:
-    """Write one; raises UserError where the disk has no room for it, and what was saved before stays."""
-    from safetensors.torch import save_file
+@dataclass(frozen=True)
+class Shelf:
+    """The checkpoints of one training in a folder; `key` says which, and those of another are deleted."""
 
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    check_disk(folder, size)
-    path = folder / f"update-{update:08d}.safetensors"
-    temporary = path.with_suffix(".tmp")
-    save_file(dict(tensors), temporary, metadata={"update": str(update), "key": key})
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    for old in sorted(folder.glob("update-*.safetensors"))[:-KEPT]:
-        old.unlink()
+    folder: Path
+    key: str
+
+    def save(self, update: int, tensors: Mapping[str, Any]) -> None:
+        """Write one; raises UserError where the disk has no room for it, and what was saved before stays."""
+        from safetensors.torch import save_file
+
+        check_disk(self.folder, sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()))
+        path = self.folder / f"update-{update:08d}.safetensors"
+        temporary = path.with_suffix(".tmp")
+        save_file(dict(tensors), temporary, metadata={"update": str(update), "key": self.key})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        for old in sorted(self.folder.glob("update-*.safetensors"))[:-KEPT]:
+            old.unlink()
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint; those of another training and those that cannot be read are deleted."""
+        from safetensors import SafetensorError, safe_open
+
+        for left in self.folder.glob("*.tmp"):
+            left.unlink()
+        for path in sorted(self.folder.glob("update-*.safetensors"), reverse=True):
+            try:
+                with safe_open(path, "pt") as file:
+                    about = file.metadata() or {}
+                    if about.get("key") == self.key:
+                        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                        return Checkpoint(int(about["update"]), tensors)
+            except SafetensorError:
+                pass  # half of a file: the disk lost it
+            path.unlink()
+        return None
 
 
 def check_disk(folder: Path, size: int) -> None:
@@ -49,21 +74,3 @@ def check_disk(folder: Path, size: int) -> None:
             f"{folder} has {free >> 20} MB free, a checkpoint needs about {needed >> 20} MB. Free some space and start "
             "again: training goes on from the last checkpoint."
         )
-
-
-def newest(folder: Path, key: str) -> Checkpoint | None:
-    """The newest checkpoint of this very training; those of another and those that cannot be read are deleted."""
-    from safetensors import SafetensorError, safe_open
-
-    for left in folder.glob("*.tmp"):
-        left.unlink()
-    for path in sorted(folder.glob("update-*.safetensors"), reverse=True):
-        try:
-            with safe_open(path, "pt") as file:
-                about = file.metadata() or {}
-                if about.get("key") == key:
-                    return Checkpoint(int(about["update"]), {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        except SafetensorError:
-            pass  # half of a file: the disk lost it
-        path.unlink()
-    return None

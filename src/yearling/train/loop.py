@@ -23,7 +23,7 @@ from yearling.progress import Advance, say
 from yearling.recipe import Train
 from yearling.students.rows import IGNORE, Row
 from yearling.train.batches import CLOSE, Course, collate, passes
-from yearling.train.checkpoint import check_disk, newest, save
+from yearling.train.checkpoint import Shelf, check_disk
 from yearling.train.guards import FLAT_AFTER, Guards, check_memory
 from yearling.train.loss import Head, prove_loss
 from yearling.train.ranks import Ranks
@@ -50,16 +50,12 @@ class Loop:
         model: Any,
         rows: Sequence[Row],
         settings: Train,
-        folder: Path,
-        key: str,
+        shelf: Shelf,
         tokens: int = MOST,
         ranks: Ranks | None = None,
     ) -> None:
-        """`folder` holds checkpoints, `key` says of which training; an older one's are not gone on with.
-
-        `tokens` go through the model at once, at most.
-        """
-        self.model, self.rows, self.settings, self.folder, self.key = model, rows, settings, folder, key
+        """`tokens` go through the model at once, at most."""
+        self.model, self.rows, self.settings, self.shelf = model, rows, settings, shelf
         self.tokens, self.ranks = tokens, ranks or Ranks()
         self.course = Course(len(rows), settings.batch_size, settings.epochs, settings.seed)
         self.head = Head(model)
@@ -75,7 +71,7 @@ class Loop:
         """
         if self.ranks.first:
             # weights and two moments; before the hours, not after them
-            check_disk(self.folder, sum(3 * x.numel() * x.element_size() for x in self.trained.values()))
+            check_disk(self.shelf.folder, sum(3 * x.numel() * x.element_size() for x in self.trained.values()))
         done, losses = self._begin(log)
         watched = sorted(self.rows, key=lambda row: len(row.tokens))[:WATCHED]
         self.model.eval()
@@ -108,7 +104,7 @@ class Loop:
         """Take up the newest checkpoint; how many updates are done, and their losses."""
         if not self.ranks.first:
             self.ranks.wait()  # the first deletes what is not gone on with
-        found = newest(self.folder, self.key) if self.folder.exists() else None
+        found = self.shelf.newest()
         if self.ranks.first:
             self.ranks.wait()
         if found is None:
@@ -136,12 +132,12 @@ class Loop:
             tensors[f"weight.{name}"] = weight.data.contiguous()
             for kind in ("exp_avg", "exp_avg_sq"):
                 tensors[f"{kind}.{name}"] = state.get(kind, torch.zeros_like(weight.data))
-        save(self.folder, update, self.key, tensors)
+        self.shelf.save(update, tensors)
 
     def _saved(self, error: UserError, update: int) -> UserError:
         """The error of a guard, once what was learnt before it is on the disk."""
         self._save(update)
-        return type(error)(f"{error} Saved after update {update}: {self.folder}.")
+        return type(error)(f"{error} Saved after update {update}: {self.shelf.folder}.")
 
     def _gradient(self, update: int) -> tuple[float, float]:
         """The mean loss of an update and the norm of its gradient, which is cut to CLIP."""

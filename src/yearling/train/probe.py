@@ -20,6 +20,7 @@ from yearling.record import digest
 from yearling.run_folder import Run, read_json, write_json
 from yearling.students.load import open_student
 from yearling.students.rows import Row
+from yearling.train.checkpoint import Shelf
 from yearling.train.loop import Loop
 from yearling.train.proof import label_logprobs
 from yearling.train.stage import VERSION, derive_machine, fit, proved_rows
@@ -55,10 +56,10 @@ def probe(recipe: Recipe, run: Run) -> dict[str, Any]:
         if not known.exists() or read_json(known)["key"] != key:
             say(f"probe: {len(some)} rows, {share:.0%} of {len(pool)}")
             model, tokens = fit(student, some, settings, machine, run)
-            loop = Loop(model, some, settings, folder / f"{share:g}", key, tokens)
+            loop = Loop(model, some, settings, Shelf(folder / f"{share:g}", key), tokens)
             middle = _train(loop, run, held, share)
             write_json(known, {"key": key, "rows": len(some), "middle": middle, "end": _logprobs(model, held)})
-            shutil.rmtree(loop.folder, ignore_errors=True)
+            shutil.rmtree(loop.shelf.folder, ignore_errors=True)
         found.append(read_json(known))
     result = _read(found, len(held))
     write_json(run.path / "probe.json", result)
@@ -67,13 +68,13 @@ def probe(recipe: Recipe, run: Run) -> dict[str, Any]:
 
 def _train(loop: Loop, run: Run, held: Sequence[Row], share: float) -> list[list[float]]:
     """Train, and score the held-out rows after half of the updates; that score is kept beside the checkpoints."""
-    half, known = loop.course.updates // 2, loop.folder / "middle.json"
+    half, known = loop.course.updates // 2, loop.shelf.folder / "middle.json"
     with progress(run, f"probe {share:.0%}", loop.course.updates, "updates") as advance:
 
         def told(done: float, total: float | None = None, **facts: object) -> None:
             advance(done, total, **facts)
             if done >= half and not known.exists():
-                loop.folder.mkdir(parents=True, exist_ok=True)
+                loop.shelf.folder.mkdir(parents=True, exist_ok=True)
                 write_json(known, _logprobs(loop.model, held))
 
         loop.run(run.path / "probe" / f"{share:g}.losses.jsonl", told)

@@ -17,7 +17,7 @@ from typing import Any
 from yearling.errors import ProofError
 from yearling.students.load import Student
 from yearling.students.rows import IGNORE, Row
-from yearling.train.trained import ADAPTER, is_adapter, open_trained
+from yearling.students.trained import ADAPTER, is_adapter, open_trained
 
 PROVED = 8  # rows whose loss is compared
 LOSS_TOLERANCE = 0.02  # of the loss: the same weights in the same precision differ by rounding only

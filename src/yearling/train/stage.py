@@ -20,12 +20,13 @@ from yearling.students.load import Student, open_student, quiet
 from yearling.students.proof import Proved, prove_batches, prove_rows
 from yearling.students.rows import IGNORE, Row
 from yearling.students.same import prove_tokenizer
+from yearling.students.trained import is_adapter, open_trained
 from yearling.train.batches import collate
+from yearling.train.checkpoint import Shelf
 from yearling.train.loop import Loop
 from yearling.train.proof import PROVED, mean_loss, prove_adapter
 from yearling.train.ranks import Ranks, join_ranks
 from yearling.train.room import Room, find_room, free_bytes
-from yearling.train.trained import is_adapter, open_trained
 
 LOSSES = "losses.jsonl"
 VERSION = 1  # of the loop: raised where it makes other weights of the same rows
@@ -109,7 +110,7 @@ def _loop(
     told = settings.model_dump(mode="json", exclude={"save_every"})
     key = digest([VERSION, [[row.tokens, row.labels] for row in rows], told, machine, student.digest, ranks.size])
     model, tokens = fit(student, rows, settings, machine, run)
-    return Loop(model, rows, settings, run.school / "checkpoints", key, tokens, ranks)
+    return Loop(model, rows, settings, Shelf(run.school / "checkpoints", key), tokens, ranks)
 
 
 def derive_machine() -> dict[str, Any]:
