@@ -109,7 +109,7 @@ def _side(
             if script == "yearling":
                 raise
             return {"side": name, "failed": str(error)}
-        loss, base = in_fresh_process(student, held, work / "adapter", "float32")
+        loss, base = in_fresh_process(student, held, work / "adapter", ("float32", None))
     labels = sum(label != IGNORE for row in rows for label in row.labels[1:])
     told = {
         "side": f"{name} {took.told['version']}",

@@ -179,7 +179,7 @@ def test_switches_of_the_adapter_are_trained_and_proved(student: Any, tmp_path: 
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert config[f"use_{switch}"] is True
     wanted = proof.mean_loss(one.model, ROWS[:3])
-    told = proof.prove_adapter(student, ROWS[:3], wanted, tmp_path / "adapter", "float32")
+    told = proof.prove_adapter(student, ROWS[:3], wanted, tmp_path / "adapter", ("float32", None))
     assert told["loss"] == pytest.approx(wanted, rel=1e-4) and told["base_loss"] > told["loss"]
 
 
@@ -190,8 +190,20 @@ def test_all_weights_can_be_tuned(student: Any, tmp_path: Path) -> None:
     assert len(one.trained) > 15 and losses[-1] < 0.9 * losses[0]
     one.model.save_pretrained(tmp_path / "adapter")
     wanted = proof.mean_loss(one.model, ROWS[:3])
-    told = proof.prove_adapter(student, ROWS[:3], wanted, tmp_path / "adapter", "float32")
+    told = proof.prove_adapter(student, ROWS[:3], wanted, tmp_path / "adapter", ("float32", None))
     assert told["loss"] == pytest.approx(wanted, rel=1e-5) and told["base_loss"] > told["loss"]
+
+
+def test_an_adapter_is_trained_on_four_bits(student: Any, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    one = _loop(student, tmp_path, _train(method="qlora"))
+    assert "Linear4bit" in {type(module).__name__ for module in one.model.get_base_model().modules()}
+    losses = _run(one, tmp_path).losses
+    assert losses[-1] < 0.9 * losses[0]
+    one.model.save_pretrained(tmp_path / "adapter")
+    wanted = proof.mean_loss(one.model, ROWS[:3])
+    told = proof.prove_adapter(student, ROWS[:3], wanted, tmp_path / "adapter", ("float32", "cpu"))
+    assert told["loss"] == pytest.approx(wanted, rel=1e-4) and told["base_loss"] > told["loss"]
 
 
 def test_an_adapter_is_gone_on_with(student: Any, trained: tuple[Path, float], tmp_path: Path) -> None:
@@ -203,7 +215,7 @@ def test_an_adapter_is_gone_on_with(student: Any, trained: tuple[Path, float], t
 
 
 def test_the_usual_rate_is_that_of_the_method() -> None:
-    assert [Train(method=method).rate for method in ("lora", "full")] == [2e-4, 2e-5]
+    assert [Train(method=method).rate for method in ("lora", "qlora", "full")] == [2e-4, 2e-4, 2e-5]
     assert Train(learning_rate=1e-3).rate == 1e-3
 
 
@@ -320,7 +332,7 @@ def trained(student: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 def test_a_sound_adapter_passes(student: Any, trained: tuple[Path, float]) -> None:
-    told = proof.prove_adapter(student, ROWS[:3], trained[1], trained[0], "float32")
+    told = proof.prove_adapter(student, ROWS[:3], trained[1], trained[0], ("float32", None))
     assert told["loss"] == pytest.approx(trained[1], rel=1e-5) and told["largest_b"] > 0
 
 
@@ -348,7 +360,7 @@ def test_a_broken_adapter_is_refused(student: Any, trained: tuple[Path, float], 
     change, told = ADAPTERS[case]
     folder = _copy(trained, tmp_path, change)
     with pytest.raises(ProofError, match=told) as error:
-        proof.prove_adapter(student, ROWS[:3], trained[1], folder, "float32")
+        proof.prove_adapter(student, ROWS[:3], trained[1], folder, ("float32", None))
     assert error.value.exit_code == 4
 
 
@@ -356,7 +368,7 @@ def test_an_adapter_that_does_not_load_is_told(student: Any, trained: tuple[Path
     folder = _copy(trained, tmp_path, lambda name, x: x)
     (folder / "adapter_config.json").write_text("{")
     with pytest.raises(ProofError, match="a fresh process cannot load"):
-        proof.prove_adapter(student, ROWS[:3], trained[1], folder, "float32")
+        proof.prove_adapter(student, ROWS[:3], trained[1], folder, ("float32", None))
 
 
 # -- the proof of the merge

@@ -291,7 +291,9 @@ class Lora(Section):
 class Train(Section):
     """School: the student learns the accepted rows of the train split."""
 
-    method: Literal["lora", "full"] = Field("lora", description="tune an adapter, or all weights")
+    method: Literal["lora", "qlora", "full"] = Field(
+        "lora", description="tune an adapter, an adapter on a base of 4 bits (Dettmers et al. 2023), or all weights"
+    )
     lora: Lora = Field(default_factory=lambda: Lora(), description="adapter settings")
     start: Path | None = Field(None, description="folder of an adapter to go on from, for the same base")
     epochs: float = Field(2.0, gt=0, description="passes over the data")
@@ -309,7 +311,7 @@ class Train(Section):
         """The peak learning rate; for an adapter that of QLoRA (Dettmers et al. 2023), for all weights Alpaca's."""
         if self.learning_rate != "auto":
             return self.learning_rate
-        return 2e-4 if self.method == "lora" else 2e-5
+        return 2e-5 if self.method == "full" else 2e-4
 
 
 class Export(Section):

@@ -67,19 +67,40 @@ class Student:
 
         return find_stop(self).text
 
-    def weights(self, dtype: str) -> PreTrainedModel:
-        """The model with its weights as torch's `dtype` ("float32", "bfloat16")."""
+    def weights(self, dtype: str, four_bits_on: str | None = None) -> PreTrainedModel:
+        """The model with its weights as torch's `dtype` ("float32", "bfloat16"), or in 4 bits on a device.
+
+        Four bits are NF4 with quantised scales (QLoRA: Dettmers et al. 2023, section 3); `dtype` is what they are
+        multiplied in.
+        """
         import torch
         from transformers import AutoModelForCausalLM
 
+        more = _four_bits(getattr(torch, dtype), four_bits_on) if four_bits_on else {}
         with quiet():
             try:
                 model = AutoModelForCausalLM.from_pretrained(
-                    self.folder, dtype=getattr(torch, dtype), use_safetensors=True
+                    self.folder, dtype=getattr(torch, dtype), use_safetensors=True, **more
                 )
             except (OSError, ValueError) as error:
                 raise UserError(f"the base {self.folder} cannot be loaded: {str(error).splitlines()[0]}") from None
         return model
+
+
+def _four_bits(dtype: Any, device: str) -> dict[str, Any]:
+    import importlib.util
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("train.method: qlora needs bitsandbytes: run `pip install 'yearling[qlora]'`.")
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def open_student(settings: Settings) -> Student:

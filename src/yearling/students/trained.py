@@ -23,11 +23,13 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER).is_file()
 
 
-def open_trained(student: Student, folder: Path, dtype: str, trainable: bool = False) -> Any:
-    """The base with the adapter of a folder, or the whole model that lies there, in torch's `dtype`."""
+def open_trained(
+    student: Student, folder: Path, dtype: str, trainable: bool = False, four_bits_on: str | None = None
+) -> Any:
+    """The base with the adapter of a folder, or the whole model that lies there; for the weights see `Student`."""
     if not is_adapter(folder):
         return Student(str(folder), None, None, "").weights(dtype)
     from peft import PeftModel
 
     with quiet():
-        return PeftModel.from_pretrained(student.weights(dtype), str(folder), is_trainable=trainable)
+        return PeftModel.from_pretrained(student.weights(dtype, four_bits_on), str(folder), is_trainable=trainable)

@@ -19,17 +19,20 @@ from yearling.students.load import Student
 from yearling.students.rows import IGNORE, Row
 from yearling.students.trained import ADAPTER, is_adapter, open_trained
 
+Weights = tuple[str, str | None]  # what the base is loaded as: torch's dtype, the device of 4 bits if it has them
 PROVED = 8  # rows whose loss is compared
 LOSS_TOLERANCE = 0.02  # of the loss: the same weights in the same precision differ by rounding only
 
 
-def prove_adapter(student: Student, rows: Sequence[Row], wanted: float, folder: Path, dtype: str) -> dict[str, Any]:
+def prove_adapter(
+    student: Student, rows: Sequence[Row], wanted: float, folder: Path, weights: Weights
+) -> dict[str, Any]:
     """Check that the saved adapter is not empty, loads in a fresh process, keeps the loss of `rows`, changes the base.
 
     `wanted` is that loss as the trained model had it, in nats a label token. Raises ProofError saying what failed.
     """
     largest = _largest_b(folder) if is_adapter(folder) else None
-    loss, before = in_fresh_process(student, rows, folder, dtype)
+    loss, before = in_fresh_process(student, rows, folder, weights)
     if not math.isfinite(loss):
         raise ProofError(
             f"adapter proof: the reloaded adapter's loss is {loss}. Lower train.learning_rate and train anew."
@@ -41,12 +44,12 @@ def prove_adapter(student: Student, rows: Sequence[Row], wanted: float, folder: 
     return {"loss": loss, "trained_loss": wanted, "base_loss": before, "largest_b": largest, "rows": len(rows)}
 
 
-def in_fresh_process(student: Student, rows: Sequence[Row], folder: Path, dtype: str) -> tuple[float, float]:
+def in_fresh_process(student: Student, rows: Sequence[Row], folder: Path, weights: Weights) -> tuple[float, float]:
     """The mean loss with the adapter of a folder and without it, as a process that knows nothing else finds them."""
     given = {
         "base": student.folder,
         "adapter": str(folder.resolve()),
-        "dtype": dtype,
+        "weights": weights,
         "rows": [[row.tokens, row.labels] for row in rows],
     }
     done = subprocess.run(
@@ -64,8 +67,9 @@ def _main() -> None:
     given = json.load(sys.stdin)
     rows = [Row(str(place), tokens, labels) for place, (tokens, labels) in enumerate(given["rows"])]
     base, folder = Student(given["base"], None, None, ""), Path(given["adapter"])
-    loss = mean_loss(open_trained(base, folder, given["dtype"]), rows)
-    print(json.dumps([loss, mean_loss(base.weights(given["dtype"]), rows)]))
+    dtype, four_bits_on = given["weights"]
+    loss = mean_loss(open_trained(base, folder, dtype, four_bits_on=four_bits_on), rows)
+    print(json.dumps([loss, mean_loss(base.weights(dtype, four_bits_on), rows)]))
 
 
 def mean_loss(model: Any, rows: Sequence[Row]) -> float:

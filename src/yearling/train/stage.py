@@ -24,7 +24,7 @@ from yearling.students.trained import is_adapter, open_trained
 from yearling.train.batches import collate
 from yearling.train.checkpoint import Shelf
 from yearling.train.loop import Loop
-from yearling.train.proof import PROVED, mean_loss, prove_adapter
+from yearling.train.proof import PROVED, Weights, mean_loss, prove_adapter
 from yearling.train.ranks import Ranks, join_ranks
 from yearling.train.room import Room, find_room, free_bytes
 
@@ -39,8 +39,8 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     """
     settings = recipe.train
     assert settings is not None and recipe.student is not None
-    if settings.start and not (settings.method == "lora" and is_adapter(settings.start)):
-        raise UserError(f"train.start {settings.start} holds no adapter to go on from, or train.method is not lora.")
+    if settings.start and (settings.method == "full" or not is_adapter(settings.start)):
+        raise UserError(f"train.start {settings.start} holds no adapter to go on from, or train.method is full.")
     student = open_student(recipe.student)
     tokenizer = prove_tokenizer(student, run, recipe.student.base)
     proved = proved_rows(recipe, run, student)
@@ -65,9 +65,9 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     wanted = mean_loss(model, rows[:PROVED])
     trainable = sum(weight.numel() for weight in loop.trained.values())
     del model, loop  # the proof loads the base once more
-    adapter = prove_adapter(student, rows[:PROVED], wanted, run.adapter, machine["dtype"])
+    adapter = prove_adapter(student, rows[:PROVED], wanted, run.adapter, weights_of(settings, machine))
     shutil.rmtree(run.school / "checkpoints", ignore_errors=True)  # the adapter is proved: nothing resumes from them
-    what = "adapter" if settings.method == "lora" else "model"
+    what = "model" if settings.method == "full" else "adapter"
     say(f"train: {what} proved: loss {adapter['loss']:.3f} with it, {adapter['base_loss']:.3f} without")
     counts = {"rows": len(rows), "left_out": len(proved.dropped), "updates": len(learnt.losses)}
     counts |= {"trainable_parameters": trainable}
@@ -145,7 +145,7 @@ def load(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    lora, dtype = settings.lora, "float32" if settings.method == "full" else machine["dtype"]
+    lora, (dtype, four_bits_on) = settings.lora, weights_of(settings, machine)
     adapter = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -156,14 +156,20 @@ def load(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
         task_type="CAUSAL_LM",
     )
     torch.manual_seed(settings.seed)
-    if settings.method == "lora" and settings.start:
-        model = open_trained(student, settings.start, dtype, trainable=True)
+    if settings.start:
+        model = open_trained(student, settings.start, dtype, True, four_bits_on)
     else:
-        model = student.weights(dtype)
-        if settings.method == "lora":
+        model = student.weights(dtype, four_bits_on)
+        if settings.method != "full":
             with quiet():
                 model = get_peft_model(model, adapter)
-    return model.to(machine["device"])
+    return model if four_bits_on else model.to(machine["device"])
+
+
+def weights_of(settings: Train, machine: dict[str, Any]) -> Weights:
+    """What the base is loaded as; all weights are tuned in 32 bits, for an update is less than bfloat16 can hold."""
+    dtype = "float32" if settings.method == "full" else machine["dtype"]
+    return dtype, machine["device"] if settings.method == "qlora" else None
 
 
 def _write_rows(rows: Sequence[Row], run: Run) -> None:
