@@ -66,6 +66,9 @@ def test_a_cluster_keeps_its_first_born(edges: list[tuple[int, int]]) -> None:
 def test_bands_propose_nearly_all_at_the_threshold(threshold: float) -> None:
     rows = near.rows_a_band(threshold)
     assert (1 - threshold**rows) ** (near.HASHES // rows) <= near.LOST
+    bands = near.bands_for(threshold, rows)
+    assert bands * rows <= near.HASHES and (1 - threshold**rows) ** bands <= near.LOST
+    assert bands == 1 or (1 - threshold**rows) ** (bands - 1) > near.LOST
     assert rows == 1 or rows == 16 or (1 - threshold ** (2 * rows)) ** (near.HASHES // (2 * rows)) > near.LOST
 
 

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
+from math import ceil, log
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,8 @@ def near_duplicates(corpus: Corpus, standing: Flags, near: Near) -> list[tuple[i
     assert near.above is not None
     sides = SIDES[near.on]
     rows = rows_a_band(near.above)
-    bands = HASHES // rows
-    out = corpus.work / f"bands-{corpus.digest[:16]}-{near.on}-{rows}"
+    bands = bands_for(near.above, rows)
+    out = corpus.work / f"bands-{corpus.digest[:16]}-{near.on}-{rows}-{bands}"
     files = engine.band_hashes(corpus.texts, sides, bands, rows, out)
     alike: dict[int, dict[int, float]] = defaultdict(dict)
     for one, other, score in _verified(corpus, sides, proposed(corpus, files, bands, standing), near.above):
@@ -52,6 +53,12 @@ def rows_a_band(threshold: float) -> int:
     """Minima of a band, as many as still propose all but `LOST` of the pairs at the threshold."""
     fitting = [rows for rows in (16, 8, 4, 2) if (1 - threshold**rows) ** (HASHES // rows) <= LOST]
     return fitting[0] if fitting else 1
+
+
+def bands_for(threshold: float, rows: int) -> int:
+    """The fewest bands of so many minima that lose no more, `HASHES` minima at most."""
+    alike = 1 - threshold**rows
+    return min(HASHES // rows, ceil(log(LOST) / log(alike))) if 0 < alike < 1 else 1
 
 
 def proposed(corpus: Corpus, files: list[Path], bands: int, standing: Flags) -> Places:
