@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -146,8 +145,6 @@ def _map(
 
     class Working:
         def __init__(self) -> None:
-            if spread:  # pyarrow asks pandas whether a list is one of its arrays, and imports it for a second to ask
-                sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # no module: there is none
             self.work = maker(given)
 
         @daft.method.batch(return_dtype=daft.DataType.from_arrow_type(struct), unnest=True, batch_size=BATCH)
