@@ -102,11 +102,8 @@ class Loop:
 
     def _begin(self, log: Path) -> tuple[int, list[float]]:
         """Take up the newest checkpoint; how many updates are done, and their losses."""
-        if not self.ranks.first:
-            self.ranks.wait()  # the first deletes what is not gone on with
-        found = self.shelf.newest()
-        if self.ranks.first:
-            self.ranks.wait()
+        with self.ranks.first_alone():  # it deletes what is not gone on with
+            found = self.shelf.newest()
         if found is None:
             if self.ranks.first:
                 log.unlink(missing_ok=True)

@@ -6,7 +6,8 @@ In: what torchrun tells each process. Out: sums over all of them. With one proce
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,16 @@ class Ranks:
 
             dist.destroy_process_group()
 
-    def wait(self) -> None:
-        """Go on when all are here."""
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Let the first go through by itself, and the others when it has: what it writes they read."""
+        if not self.first:
+            self._wait()
+        yield
+        if self.first:
+            self._wait()
+
+    def _wait(self) -> None:
         if self.size > 1:
             import torch.distributed as dist
 

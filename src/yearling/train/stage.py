@@ -58,22 +58,22 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     loop = _loop(student, rows, settings, machine, run, ranks)
     model = loop.model
     with progress(run, "train", loop.course.updates, "updates") as advance:
-        learnt = loop.run(run.school / LOSSES, advance)
+        losses = loop.run(run.school / LOSSES, advance).losses
     ranks.leave()
     with quiet():
         model.save_pretrained(str(run.adapter))
     wanted = mean_loss(model, rows[:PROVED])
-    trainable = sum(weight.numel() for weight in loop.trained.values())
+    updates, trainable = loop.course.updates, sum(weight.numel() for weight in loop.trained.values())
     del model, loop  # the proof loads the base once more
     adapter = prove_adapter(student, rows[:PROVED], wanted, run.adapter, weights_of(settings, machine))
     shutil.rmtree(run.school / "checkpoints", ignore_errors=True)  # the adapter is proved: nothing resumes from them
     what = "model" if settings.method == "full" else "adapter"
     say(f"train: {what} proved: loss {adapter['loss']:.3f} with it, {adapter['base_loss']:.3f} without")
-    counts = {"rows": len(rows), "left_out": len(proved.dropped), "updates": len(learnt.losses)}
+    counts = {"rows": len(rows), "left_out": len(proved.dropped), "updates": updates}
     counts |= {"trainable_parameters": trainable}
     results = {
-        "first_loss": learnt.losses[0],
-        "last_loss": learnt.losses[-1],
+        "first_loss": losses[0] if losses else None,  # somebody may have deleted the log
+        "last_loss": losses[-1] if losses else None,
         "records": digest([row.record for row in rows]),
         "machine": machine,
         "base": student.digest,
@@ -109,7 +109,8 @@ def _loop(
 ) -> Loop:
     told = settings.model_dump(mode="json", exclude={"save_every"})
     key = digest([VERSION, [[row.tokens, row.labels] for row in rows], told, machine, student.digest, ranks.size])
-    model, tokens = fit(student, rows, settings, machine, run)
+    with ranks.first_alone():
+        model, tokens = fit(student, rows, settings, machine, run)
     return Loop(model, rows, settings, Shelf(run.school / "checkpoints", key), tokens, ranks)
 
 
