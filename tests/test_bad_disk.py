@@ -25,6 +25,7 @@ from golden_line import Done, environment
 from openai_server import asked, digest
 from refusal import left_behind, refused
 
+from yearling.curate.judges import JUDGES
 from yearling.record import read_records, read_verdicts
 from yearling.run_folder import Run
 
@@ -37,7 +38,6 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_I
 from yearling.cli import main
 main()
 """
-VERDICTS = 15
 
 
 @dataclass
@@ -136,7 +136,7 @@ def test_curate_on_a_full_disk(disk: Disk, tmp_path: Path, leave: int) -> None:
     assert disk.run("curate", str(recipe)).code == 0
     manifest = run.manifest("curate")
     assert manifest and manifest.counts["in"] == 400
-    assert len(list(run.verdicts.glob("*/verdicts.parquet"))) == VERDICTS
+    assert len(list(run.verdicts.glob("*/verdicts.parquet"))) == len(JUDGES)
 
 
 # -- a full disk in the middle of generate
