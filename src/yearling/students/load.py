@@ -90,6 +90,8 @@ class Student:
 def _four_bits(dtype: Any, device: str) -> dict[str, Any]:
     import importlib.util
 
+    if device != "cuda":  # bitsandbytes multiplies there, but hands no gradient back
+        raise UserError(f"qlora needs a CUDA GPU, this machine trains on {device}. Take train.method: lora.")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("train.method: qlora needs bitsandbytes: run `pip install 'yearling[qlora]'`.")
     from transformers import BitsAndBytesConfig
