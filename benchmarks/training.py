@@ -32,7 +32,7 @@ from yearling.record import Message, Origin, Record
 from yearling.students.load import Student, open_student
 from yearling.students.proof import prove_rows
 from yearling.students.rows import IGNORE, Row
-from yearling.train.proof import in_fresh_process
+from yearling.train.proof import Weights, in_fresh_process
 
 HERE = Path(__file__).resolve().parent
 MODELS = {
@@ -109,7 +109,7 @@ def _side(
             if script == "yearling":
                 raise
             return {"side": name, "failed": str(error)}
-        loss, base = in_fresh_process(student, held, work / "adapter", ("float32", None))
+        loss, base = in_fresh_process(student, held, work / "adapter", Weights("float32"))
     labels = sum(label != IGNORE for row in rows for label in row.labels[1:])
     told = {
         "side": f"{name} {took.told['version']}",

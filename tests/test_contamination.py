@@ -209,3 +209,13 @@ def test_planted_leaks_are_found(half: int) -> None:
 def test_many_texts_at_once_leak_what_each_does(texts: list[str]) -> None:
     tokens = list(map(unicode_tokens, texts))
     assert LEAKS.leaks_in_tokens(tokens) == [LEAKS.leak(text) for text in texts]
+
+
+def test_more_words_than_lie_below_the_surrogates() -> None:
+    """Tokens stand as characters, and some numbers are halves of pairs."""
+    words = [f"w{number}x" for number in range(0xE100)]
+    exam = Leaks.build((str(place), " ".join(words[place : place + 20])) for place in range(0, len(words), 20))
+    for place in (0xD7F0 // 20, 0xDBF8 // 20, 0xDFF0 // 20, 0xE0F0 // 20):
+        question = words[place * 20 : place * 20 + 20]
+        found = exam.leak(" ".join(["before", *question[:9], "another", *question[10:], "after"]))
+        assert found and (found.name, found.share) == (str(place * 20), 0.95)

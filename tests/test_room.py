@@ -6,11 +6,11 @@ import pytest
 import tiny
 
 from yearling.errors import UserError
-from yearling.train.room import LOGITS, MOST, SPARE, Room, find_room
+from yearling.train.room import LEAST, MOST, SPARE, Room, find_room
 
 ROWS = tiny.rows(20)
 LONGEST = max(len(row.tokens) for row in ROWS)
-FIXED = LOGITS * SPARE
+FIXED = LEAST * SPARE
 
 
 def test_much_memory_keeps_activations_and_bounds_a_pass() -> None:

@@ -28,10 +28,10 @@ def main() -> None:
     model = load(Student(given["base"], None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
     loop = Loop(model, rows, settings, Shelf(work / "checkpoints", ""))
     began = clock()
-    learnt = loop.run(work / "losses.jsonl", lambda *done, **facts: None)
+    losses = loop.run(work / "losses.jsonl", lambda *done, **facts: None)
     ended = clock()
     model.save_pretrained(work / "adapter")
-    tell(began, len(learnt.losses), version("yearling"), ended)
+    tell(began, len(losses), version("yearling"), ended)
 
 
 if __name__ == "__main__":

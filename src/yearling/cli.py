@@ -59,12 +59,12 @@ def options(
         raise typer.Exit
 
 
-def _run(path: Path, context: typer.Context, names: list[str] | None = None) -> None:
+def _run(path: Path, context: typer.Context, names: list[str] | None = None, as_json: bool = False) -> None:
     from yearling.look import status, status_view
     from yearling.pipeline import run_stages
 
     run = run_stages(read_recipe(path, context.args), _project, names)
-    show(status(run), status_view, False)
+    show(status(run), status_view, as_json)
 
 
 @app.command()
@@ -157,7 +157,7 @@ def train(
     Example: yearling train recipe.yaml --probe
     """
     if not probe:
-        return _run(recipe, context, ["train"])
+        return _run(recipe, context, ["train"], as_json)
     from yearling.run_folder import Run
     from yearling.students.load import require_train
 

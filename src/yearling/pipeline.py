@@ -28,7 +28,8 @@ PACKAGES = ("yearling", "xllamacpp", "gguf", "torch", "transformers", "peft")
 
 @dataclass(frozen=True)
 class Stage:
-    """One verb: what its key depends on, what it does, which folders are its own.
+    """One verb: what its key depends on, what it does, which folders are its own,
+    and of which patterns each must find a file where it is done.
 
     `version` is bumped by hand when the same settings and inputs would give another result.
     """
@@ -196,13 +197,13 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "train",
-        1,
+        2,
         lambda r: r.train is not None,
         lambda r: {"train": _dump(r.train, "save_every"), "student": _dump(r.student)},
         _train_inputs,
         _train,
         folders=("train", "adapter"),
-        evidence=("adapter",),
+        evidence=("adapter/*model*.safetensors",),
     ),
     Stage(
         "export",
@@ -263,7 +264,7 @@ def _follow(train: Stage, recipe: Recipe, run: Run) -> None:
 
 def _stands(stage: Stage, run: Run, key: str) -> bool:
     done = run.manifest(stage.name)
-    return done is not None and done.key == key and all((run.path / path).exists() for path in stage.evidence)
+    return done is not None and done.key == key and all(any(run.path.glob(path)) for path in stage.evidence)
 
 
 def _check_student(recipe: Recipe, chosen: Sequence[Stage]) -> None:

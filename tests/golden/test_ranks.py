@@ -45,3 +45,17 @@ def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     again = _torchrun(two, "train")
     assert again.returncode == 0 and again.stderr.count("done before, nothing to do") == 1, again.stderr
     assert "torchrun is for `yearling train`" in _torchrun(two, "import").stderr
+
+
+def test_weights_that_were_deleted_are_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tiny.project(tmp_path / "p", TRAIN)
+    monkeypatch.chdir(project)
+    for verb in ("import", "train"):
+        done = yearling(project, verb, "recipe.yaml")
+        assert done.code == 0, done.err
+    weights = project / "runs" / "tiny" / "adapter" / "adapter_model.safetensors"
+    before = weights.read_bytes()
+    weights.unlink()
+    again = yearling(project, "train", "recipe.yaml", "--json")
+    assert again.code == 0 and "done before" not in again.err, again.err
+    assert json.loads(again.out) and weights.read_bytes() == before

@@ -30,7 +30,7 @@ def places(corpus: Corpus) -> npt.NDArray[np.float64]:
     if not path.exists():
         folded = corpus.in_order(corpus.texts, "folded")["folded"].to_pylist()
         ids = corpus.ids.to_pylist()
-        found = roots(list(map(Kin, ids, folded, corpus.parents)))
+        found = roots([Kin(*kin) for kin in zip(ids, folded, corpus.parents, strict=True)])
         path.parent.mkdir(parents=True, exist_ok=True)
         for old in path.parent.glob("places-*.npy"):
             old.unlink()

@@ -129,7 +129,9 @@ SET_JUDGES: tuple[SetJudge, ...] = (
         ],
     ),
     SetJudge("contradiction", compare.judge_contradiction, lambda r: True),
-    SetJudge("near", compare.judge_near, lambda r: _set(r).near.model_dump() if _set(r).near.above else None),
+    SetJudge(
+        "near", compare.judge_near, lambda r: _set(r).near.model_dump() if _set(r).near.above else None, version=2
+    ),
     SetJudge("semantic", compare.judge_semantic, lambda r: _by_meaning(r, "above")),
     SetJudge("novelty", compare.judge_novelty, lambda r: _set(r).novelty, version=2),
     SetJudge("outlier", compare.judge_outlier, lambda r: _by_meaning(r, "outlier")),

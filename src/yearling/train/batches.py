@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +40,18 @@ class Course:
     def places(self, update: int) -> list[int]:
         """The rows of an update, counted from 0."""
         epoch, step = divmod(update, ceil(self.rows / self.size))
-        order = list(range(self.rows))
-        random.Random(f"{self.seed} {epoch}").shuffle(order)
-        return order[step * self.size : (step + 1) * self.size]
+        return _order(self.rows, self.seed, epoch)[step * self.size : (step + 1) * self.size]
 
     def epoch(self, update: int) -> float:
         """How often the rows were seen after so many updates."""
         return update / ceil(self.rows / self.size)
+
+
+@lru_cache(maxsize=1)
+def _order(rows: int, seed: int, epoch: int) -> list[int]:
+    order = list(range(rows))
+    random.Random(f"{seed} {epoch}").shuffle(order)
+    return order
 
 
 def passes(rows: Sequence[Row], tokens: int, close: float) -> list[list[Row]]:

@@ -57,8 +57,8 @@ class Shelf:
                 with safe_open(path, "pt") as file:
                     about = file.metadata() or {}
                     if about.get("key") == self.key:
-                        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-                        return Checkpoint(int(about["update"]), tensors)
+                        names = file.keys()
+                        return Checkpoint(int(about["update"]), {name: file.get_tensor(name) for name in names})
             except SafetensorError:
                 pass  # half of a file: the disk lost it
             path.unlink()

@@ -11,7 +11,6 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,6 @@ from yearling.train.room import MOST
 CLIP = 1.0  # greatest norm of a gradient
 WATCHED = 4  # rows whose loss is measured before the first update and again
 MEMORY_EVERY = 10  # updates between looks at the memory
-
-
-@dataclass(frozen=True)
-class Learnt:
-    """What training gave: the mean loss of each update, in nats a label, and how many updates were made anew here."""
-
-    losses: list[float]
-    began_at: int
 
 
 class Loop:
@@ -64,8 +55,8 @@ class Loop:
         fused = self.device.type in ("cpu", "cuda")
         self.optimiser = torch.optim.AdamW(self.trained.values(), lr=settings.rate, weight_decay=0.0, fused=fused)
 
-    def run(self, log: Path, advance: Advance) -> Learnt:
-        """Train to the end; `log` gets a line an update.
+    def run(self, log: Path, advance: Advance) -> list[float]:
+        """Train to the end; the mean loss of each update, in nats a label, of which `log` gets a line each.
 
         Raises ProofError or UserError where a guard stops it; all updates before are saved then.
         """
@@ -93,12 +84,12 @@ class Loop:
                 if (update + 1) % self.settings.save_every == 0:
                     lines.flush()
                     self._save(update + 1)
-                if update + 1 == done + FLAT_AFTER and not done:
+                if update + 1 == FLAT_AFTER and not done:
                     self.model.eval()
                     with torch.no_grad():
                         guards.moved(update + 1, self._mean(watched))
                 advance(update + 1, self.course.updates, loss=f"{loss:.3f}", epoch=f"{line['epoch']:.2f}")
-        return Learnt(losses, done)
+        return losses
 
     def _begin(self, log: Path) -> tuple[int, list[float]]:
         """Take up the newest checkpoint; how many updates are done, and their losses."""

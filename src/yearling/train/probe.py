@@ -68,7 +68,7 @@ def probe(recipe: Recipe, run: Run) -> dict[str, Any]:
 
 def _train(loop: Loop, run: Run, held: Sequence[Row], share: float) -> list[list[float]]:
     """Train, and score the held-out rows after half of the updates; that score is kept beside the checkpoints."""
-    half, known = loop.course.updates // 2, loop.shelf.folder / "middle.json"
+    half, known = loop.course.updates // 2, loop.shelf.folder / f"middle-{loop.shelf.key[:16]}.json"
     with progress(run, f"probe {share:.0%}", loop.course.updates, "updates") as advance:
 
         def told(done: float, total: float | None = None, **facts: object) -> None:

@@ -12,14 +12,31 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from yearling.errors import ProofError
 from yearling.students.load import Student
 from yearling.students.rows import IGNORE, Row
-from yearling.students.trained import ADAPTER, is_adapter, open_trained
+from yearling.students.trained import ADAPTER, holds_training, is_adapter, open_trained
 
-Weights = tuple[str, str | None]  # what the base is loaded as: torch's dtype, the device of 4 bits if it has them
+
+class Weights(NamedTuple):
+    """What a base is loaded as: torch's dtype, the device, and whether in 4 bits."""
+
+    dtype: str
+    device: str = "cpu"
+    four_bits: bool = False
+
+    @property
+    def four_bits_on(self) -> str | None:
+        """The device that 4 bits go to, where there are any."""
+        return self.device if self.four_bits else None
+
+    def there(self, model: Any) -> Any:
+        """A model on the device; 4 bits are there from the start."""
+        return model if self.four_bits else model.to(self.device)
+
+
 PROVED = 8  # rows whose loss is compared
 LOSS_TOLERANCE = 0.02  # of the loss: the same weights in the same precision differ by rounding only
 
@@ -31,6 +48,8 @@ def prove_adapter(
 
     `wanted` is that loss as the trained model had it, in nats a label token. Raises ProofError saying what failed.
     """
+    if not holds_training(folder):
+        raise ProofError(f"adapter proof: nothing was written to {folder}.")
     largest = _largest_b(folder) if is_adapter(folder) else None
     loss, before = in_fresh_process(student, rows, folder, weights)
     if not math.isfinite(loss):
@@ -67,9 +86,9 @@ def _main() -> None:
     given = json.load(sys.stdin)
     rows = [Row(str(place), tokens, labels) for place, (tokens, labels) in enumerate(given["rows"])]
     base, folder = Student(given["base"], None, None, ""), Path(given["adapter"])
-    dtype, four_bits_on = given["weights"]
-    loss = mean_loss(open_trained(base, folder, dtype, four_bits_on=four_bits_on), rows)
-    print(json.dumps([loss, mean_loss(base.weights(dtype, four_bits_on), rows)]))
+    weights = Weights(*given["weights"])
+    loss = mean_loss(weights.there(open_trained(base, folder, weights.dtype, four_bits_on=weights.four_bits_on)), rows)
+    print(json.dumps([loss, mean_loss(weights.there(base.weights(weights.dtype, weights.four_bits_on)), rows)]))
 
 
 def mean_loss(model: Any, rows: Sequence[Row]) -> float:

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 from yearling.errors import UserError
 from yearling.machine import free_memory
 from yearling.students.rows import Row
+from yearling.train.loss import LOGITS
 
 SPARE = 1.5  # times what is reckoned has to be free
 MOMENTS = 3  # of the size of what is trained: gradient and two moments of the optimiser
 MOST = 16_384  # tokens of a pass: more are no faster
-LOGITS = 1 << 30  # bytes that the loss takes at most, see `loss`
+LEAST = 1 << 30  # bytes that are left for the loss at least
+COPIES = 4  # of the logits that the loss holds at once, in 32 bits: they, their exponents, two gradients
 
 
 class Room(NamedTuple):
@@ -42,12 +44,13 @@ def find_room(model: Any, rows: Sequence[Row], free: int | None) -> Room:
         return Room(max(MOST, longest), False)
     size = next(model.parameters()).element_size()
     trained = sum(weight.numel() * weight.element_size() for weight in model.parameters() if weight.requires_grad)
-    left = free / SPARE - MOMENTS * trained - LOGITS
+    fixed = MOMENTS * trained + max(LEAST, COPIES * 4 * LOGITS[model.device.type])
+    left = free / SPARE - fixed
     for recompute in (False, True):
         tokens = int((left - _once(model, recompute, size) * longest) / _token(model, recompute, size))
         if tokens >= longest:
             return Room(min(tokens, max(MOST, longest)), recompute)
-    needed = MOMENTS * trained + LOGITS + longest * (_token(model, True, size) + _once(model, True, size))
+    needed = fixed + longest * (_token(model, True, size) + _once(model, True, size))
     raise UserError(
         f"this training needs about {SPARE * needed / 1e9:.1f} GB beside the model, {free / 1e9:.1f} GB are free. Take "
         f"a smaller student.base, a student.max_seq_length under {longest}, or another machine"

@@ -58,7 +58,7 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     loop = _loop(student, rows, settings, machine, run, ranks)
     model = loop.model
     with progress(run, "train", loop.course.updates, "updates") as advance:
-        losses = loop.run(run.school / LOSSES, advance).losses
+        losses = loop.run(run.school / LOSSES, advance)
     ranks.leave()
     with quiet():
         model.save_pretrained(str(run.adapter))
@@ -146,7 +146,7 @@ def load(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
     import torch
     from peft import LoraConfig, get_peft_model
 
-    lora, (dtype, four_bits_on) = settings.lora, weights_of(settings, machine)
+    lora, weights = settings.lora, weights_of(settings, machine)
     adapter = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -158,19 +158,19 @@ def load(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
     )
     torch.manual_seed(settings.seed)
     if settings.start:
-        model = open_trained(student, settings.start, dtype, True, four_bits_on)
+        model = open_trained(student, settings.start, weights.dtype, True, weights.four_bits_on)
     else:
-        model = student.weights(dtype, four_bits_on)
+        model = student.weights(weights.dtype, weights.four_bits_on)
         if settings.method != "full":
             with quiet():
                 model = get_peft_model(model, adapter)
-    return model if four_bits_on else model.to(machine["device"])
+    return weights.there(model)
 
 
 def weights_of(settings: Train, machine: dict[str, Any]) -> Weights:
     """What the base is loaded as; all weights are tuned in 32 bits, for an update is less than bfloat16 can hold."""
     dtype = "float32" if settings.method == "full" else machine["dtype"]
-    return dtype, machine["device"] if settings.method == "qlora" else None
+    return Weights(dtype, machine["device"], settings.method == "qlora")
 
 
 def _write_rows(rows: Sequence[Row], run: Run) -> None:
