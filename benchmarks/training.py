@@ -7,7 +7,7 @@ defaults  each side as its defaults have it.
 matched   float32, no activation checkpointing, and of the peers every way of batching that they offer here; the best
           counts.
 
-The rows are the project's seeds, as tokens and labels of one template; every fourth is held out, and all adapters'
+The rows are the project's seeds, as tokens and labels of one template; every fourth is held out (32 of them), and all adapters'
 losses on those are measured by one and the same code afterwards. Each run is a process of its own on two cores; the
 clock starts after imports and loading. Completion tokens are the labelled ones of all updates. Memory is the
 proportional set size of the process tree, looked at twice a second, or the process's own peak where that is more.
@@ -39,7 +39,7 @@ MODELS = {
     "gemma-3-270m": Settings(base="shipped:gemma-3-270m", template="chatml"),
     "SmolLM2-135M": Settings(base="shipped:smollm2-135m-instruct"),
 }
-HELD_OUT = 4  # every so many rows
+HELD_OUT, HELD = 4, 32  # every so many rows, the first of them
 LIMIT_S = 3600
 PLAIN = {"gradient_checkpointing": False, "bf16": False}
 # of each table, the sides: a name, a script, and what it is told beside the common settings
@@ -87,7 +87,7 @@ def _rows(student: Student, count: int) -> tuple[list[Row], list[Row]]:
     proved = prove_rows(student, records)
     proved.hold()
     learnt = [row for place, row in enumerate(proved.rows) if place % HELD_OUT]
-    return learnt[:count], proved.rows[::HELD_OUT]
+    return learnt[:count], proved.rows[::HELD_OUT][:HELD]
 
 
 def _side(
@@ -121,6 +121,8 @@ def _side(
 
 def _ratios(title: str, found: list[dict[str, Any]]) -> dict[str, float]:
     own, *peers = (side for side in found if "failed" not in side)
+    if not peers:
+        return {}
     best = max(peers, key=lambda side: side["tokens_per_second"])
     return {
         f"ratio_{title}_tokens": own["tokens_per_second"] / best["tokens_per_second"],

@@ -32,6 +32,7 @@ def arguments(given: dict[str, Any], work: Path) -> dict[str, Any]:
         "save_strategy": "no",
         "report_to": [],
         "disable_tqdm": True,
+        "use_cpu": True,  # without it TRL refuses to train on a CPU
         **given["more"],
     }
 
