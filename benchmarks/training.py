@@ -7,7 +7,7 @@ defaults  each side as its defaults have it.
 matched   float32, no activation checkpointing, and of the peers every way of batching that they offer here; the best
           counts.
 
-The rows are the project's seeds, as tokens and labels of one template; every fourth is held out (32 of them), and all adapters'
+The rows are the project's seeds, as tokens and labels of one template; 32 of them are held out, and all adapters'
 losses on those are measured by one and the same code afterwards. Each run is a process of its own on two cores; the
 clock starts after imports and loading. Completion tokens are the labelled ones of all updates. Memory is the
 proportional set size of the process tree, looked at twice a second, or the process's own peak where that is more.
