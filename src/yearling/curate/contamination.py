@@ -18,7 +18,7 @@ from yearling.curate.families import places
 from yearling.curate.reading import BETWEEN
 from yearling.curate.semantic import questions_asked
 from yearling.curate.vectors import vectors_of
-from yearling.measure.contamination import Leaks
+from yearling.measure.contamination import Leak, Leaks
 from yearling.measure.embeddings import embed
 from yearling.recipe import Recipe, Semantic
 
@@ -92,23 +92,22 @@ def searcher(folder: Path) -> engine.Work:
 
     def work(ids: pa.Array, asked: pa.Array, answered: pa.Array) -> pa.StructArray:
         import pyarrow as pa
+        import pyarrow.compute as pc
 
-        said = [
-            [turn for turn in BETWEEN.join(pair).split(BETWEEN) if turn]
-            for pair in zip(asked.to_pylist(), answered.to_pylist(), strict=True)
-        ]
-        tokens = [turn.split(" ") for turns in said for turn in turns]
-        ends = np.cumsum([len(turns) for turns in said])
+        text = pa.large_string()
+        said = pc.binary_join_element_wise(asked.cast(text), answered.cast(text), pa.scalar(BETWEEN, text))
+        rows = pc.split_pattern(said, " ")
+        tokens, edges = rows.flatten(), rows.offsets.to_numpy() - rows.offsets[0].as_py()
+        breaks = np.flatnonzero(pc.equal(tokens, BETWEEN.strip(" ")).to_numpy(zero_copy_only=False))
+        starts, ends = (np.sort(np.concatenate(both)) for both in ((edges[:-1], breaks + 1), (edges[1:], breaks)))
+        firsts = np.searchsorted(starts, edges)  # of each row, its first turn
         columns: list[list[Any]] = []
         for exam in sets:
-            leaks = exam.leaks_in_tokens(tokens)
-            firsts = [
-                next(filter(None, leaks[end - len(turns) : end]), None) for turns, end in zip(said, ends, strict=True)
-            ]
-            columns += (
-                [leak.name if leak else None for leak in firsts],
-                [leak.share if leak else 0.0 for leak in firsts],
-            )
+            leaks = exam.leaks_in_columns(tokens, starts, ends)
+            found: list[Leak | None] = [None] * len(rows)
+            for turn in reversed([turn for turn, leak in enumerate(leaks) if leak]):
+                found[np.searchsorted(firsts, turn, "right") - 1] = leaks[turn]
+            columns += [leak.name if leak else None for leak in found], [leak.share if leak else 0.0 for leak in found]
         schema = _schema()
         arrays = [pa.array(column, field.type) for column, field in zip(columns, list(schema)[1:], strict=True)]
         return pa.StructArray.from_arrays([ids.cast(pa.string()), *arrays], schema.names)

@@ -1,7 +1,7 @@
 """Does a text hold a question of a test set, word for word or nearly so?
 
-In: questions with names, once; then texts, one turn at a time, as text or as its `unicode_tokens`. Out: the name of
-the question that a text holds and how much of it, or None. Reads no test set from anywhere, and does not know
+In: questions with names, once; then texts, one turn at a time, or a column of the `unicode_tokens` of many. Out: the
+name of the question that a text holds and how much of it, or None. Reads no test set from anywhere, and does not know
 paraphrases: what is asked in other words is not found here.
 
 A text holds a question where one of these is true; tokens stand for words, case and punctuation do not count.
@@ -23,17 +23,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, pairwise, repeat
+from collections.abc import Iterable, Iterator
+from itertools import pairwise, repeat
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rapidfuzz.distance import LCSseq
 
 from yearling.errors import UserError
 from yearling.measure.text import unicode_tokens
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 VERSION = 1  # of the file
 GRAM = 13  # tokens in a row that nothing but the question itself explains
@@ -161,21 +164,28 @@ class Leaks:
 
     def leak(self, text: str) -> Leak | None:
         """The question that a text holds, the one with the greatest share, or None; one turn is one text."""
-        return self.leak_in_tokens(unicode_tokens(text))
-
-    def leak_in_tokens(self, tokens: Sequence[str]) -> Leak | None:
-        """`leak`, of the `unicode_tokens` of a text."""
-        return self.leaks_in_tokens([tokens])[0]
-
-    def leaks_in_tokens(self, texts: Sequence[Sequence[str]]) -> list[Leak | None]:
-        """`leak_in_tokens` of each of many texts, at a fraction of what one by one would cost."""
-        found: list[Leak | None] = [None] * len(texts)
-        ends = np.fromiter(map(len, texts), np.int64, len(texts)).cumsum()
-        if not len(self._keys.codes) or not len(texts) or ends[-1] < KEY:
-            return found
+        tokens = unicode_tokens(text)
         # 0 for a word that no question has: no key holds it.
-        numbers = np.fromiter(map(self._numbers.get, chain.from_iterable(texts), repeat(0)), np.uint64, ends[-1])
-        said, starts = _as_text(numbers), ends - [len(text) for text in texts]
+        numbers = np.fromiter(map(self._numbers.get, tokens, repeat(0)), np.uint64, len(tokens))
+        return self._leaks(numbers, np.array([0]), np.array([len(tokens)]))[0]
+
+    def leaks_in_columns(self, tokens: pa.Array, starts: Array, ends: Array) -> list[Leak | None]:
+        """`leak` of each of many texts, at a fraction of what one by one would cost.
+
+        One column holds all their `unicode_tokens`, those of text i from `starts[i]` to before `ends[i]`. Texts are in
+        order and share no token; between two there may be tokens that are no words.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        known = pc.index_in(tokens, value_set=pa.array(self._words, tokens.type)).fill_null(-1)
+        return self._leaks((known.to_numpy().astype(np.int64) + 1).view(np.uint64), starts, ends)
+
+    def _leaks(self, numbers: Array, starts: Array, ends: Array) -> list[Leak | None]:
+        found: list[Leak | None] = [None] * len(ends)
+        if not len(self._keys.codes) or len(numbers) < KEY:
+            return found
+        said = _as_text(numbers)
         of, *places = self._places(_codes(numbers), starts, ends)
         for text, some in _groups(of):
             candidates = zip(*(column.data[some] for column in places), strict=True)
