@@ -71,8 +71,11 @@ def _same_question(corpus: Corpus, standing: Flags) -> list[npt.NDArray[Any]]:
     said = pc.binary_join_element_wise(texts["folded"], texts["asked"], pa.scalar("\x1f", texts["asked"].type))
     codes = said.combine_chunks().dictionary_encode().indices.to_numpy()
     order = np.argsort(codes, kind="stable")
-    groups = np.split(where[order], np.flatnonzero(np.diff(codes[order])) + 1)
-    return [group for group in groups if len(group) > 1]
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    ends = np.append(starts[1:], len(order))
+    shared = ends - starts > 1
+    edges = zip(starts[shared].tolist(), ends[shared].tolist(), strict=True)
+    return [where[order[start:end]] for start, end in edges]
 
 
 def judge_near(corpus: Corpus, standing: Flags, recipe: Recipe) -> Opinions:

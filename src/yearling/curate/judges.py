@@ -14,6 +14,7 @@ from yearling.curate import compare, contamination, reach, refusal
 from yearling.curate.corpus import Corpus, Flags, Opinions
 from yearling.curate.language import judge_language
 from yearling.curate.marks import harm_settings, judge_harm, judge_marks, mark_settings
+from yearling.curate.near import band_files
 from yearling.curate.reach import out_of_reach
 from yearling.curate.reading import Say
 from yearling.curate.refusal import refusal_in
@@ -42,12 +43,16 @@ class RowJudge:
 
 @dataclass(frozen=True, slots=True)
 class SetJudge:
-    """The same for a judge that compares records, or asks a teacher; `say` is given the standing ones."""
+    """The same for a judge that compares records, or asks a teacher; `say` is given the standing ones.
+
+    What `prepare` does needs all texts and no verdict: it goes on while the judge before speaks.
+    """
 
     name: str
     say: Callable[[Corpus, Flags, Recipe], Opinions]
     knob: Callable[[Recipe], Any]
     version: int = 1
+    prepare: Callable[[Corpus, Recipe], Any] | None = None
 
 
 def judge_length(row: Row, settings: Curate) -> Opinion:
@@ -130,7 +135,11 @@ SET_JUDGES: tuple[SetJudge, ...] = (
     ),
     SetJudge("contradiction", compare.judge_contradiction, lambda r: True),
     SetJudge(
-        "near", compare.judge_near, lambda r: _set(r).near.model_dump() if _set(r).near.above else None, version=2
+        "near",
+        compare.judge_near,
+        lambda r: _set(r).near.model_dump() if _set(r).near.above else None,
+        version=2,
+        prepare=lambda corpus, r: band_files(corpus, _set(r).near),
     ),
     SetJudge("semantic", compare.judge_semantic, lambda r: _by_meaning(r, "above")),
     SetJudge("novelty", compare.judge_novelty, lambda r: _set(r).novelty, version=2),

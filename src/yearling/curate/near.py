@@ -38,15 +38,21 @@ DIGIT = re.compile("[0-9]")
 def near_duplicates(corpus: Corpus, standing: Flags, near: Near) -> list[tuple[int, int, float]]:
     """(record, the first born of its cluster, likeness to the nearest of it) of all but the first born."""
     assert near.above is not None
-    sides = SIDES[near.on]
-    rows = rows_a_band(near.above)
-    bands = bands_for(near.above, rows)
-    out = corpus.work / f"bands-{corpus.digest[:16]}-{near.on}-{rows}-{bands}"
-    files = engine.band_hashes(corpus.texts, sides, bands, rows, out)
+    sides, bands = SIDES[near.on], bands_for(near.above, rows_a_band(near.above))
+    files = band_files(corpus, near)
     alike: dict[int, dict[int, float]] = defaultdict(dict)
     for one, other, score in _verified(corpus, sides, proposed(corpus, files, bands, standing), near.above):
         alike[one][other] = alike[other][one] = score
     return [(place, kept, max(alike[place].values())) for place, kept in clusters(alike).items() if place != kept]
+
+
+def band_files(corpus: Corpus, near: Near) -> list[Path]:
+    """The band hashes of all texts, whoever stands."""
+    assert near.above is not None
+    rows = rows_a_band(near.above)
+    bands = bands_for(near.above, rows)
+    out = corpus.work / f"bands-{corpus.digest[:16]}-{near.on}-{rows}-{bands}"
+    return engine.band_hashes(corpus.texts, SIDES[near.on], bands, rows, out)
 
 
 def rows_a_band(threshold: float) -> int:
@@ -144,9 +150,9 @@ def jaccard(pairs: frozenset[int], others: frozenset[int]) -> float:
 
 def numbers(text: str) -> list[str]:
     """The tokens with digits, sorted."""
-    if text.isascii() and not DIGIT.search(text):
-        return []
-    return sorted(token for token in text.split(" ") if not token.isalpha() and any(c.isdigit() for c in token))
+    if not text.isascii():
+        return sorted(token for token in text.split(" ") if any(map(str.isdigit, token)))
+    return sorted(filter(DIGIT.search, text.split(" "))) if DIGIT.search(text) else []
 
 
 def clusters(alike: dict[int, dict[int, float]]) -> dict[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -73,14 +74,29 @@ def run_curate(recipe: Recipe, run: Run, questions: Sequence[tuple[str, str]] = 
         by_hand = np.isin(corpus.ids.to_numpy(zero_copy_only=False), list(kept(run)))
         first = np.full(len(corpus), -1, np.int16)  # of the judges, the first that failed a record
         read = _read(recipe, corpus)
-        for place, judge in enumerate(JUDGES):
-            said = _judged(judge, corpus, first, recipe, read)
-            first[said.failed & (first < 0) & ~by_hand] = place
-            advance(_percent(place + 1), judge=judge.name, accepted=int(np.count_nonzero(first < 0)))
+        with ThreadPoolExecutor(1) as aside:
+            ready: Future[Any] | None = None
+            for place, judge in enumerate(JUDGES):
+                if ready is not None:
+                    ready.result()
+                ready = _prepared(JUDGES[place + 1 : place + 2], corpus, recipe, aside)
+                said = _judged(judge, corpus, first, recipe, read)
+                first[said.failed & (first < 0) & ~by_hand] = place
+                advance(_percent(place + 1), judge=judge.name, accepted=int(np.count_nonzero(first < 0)))
     try:
         return _counts(corpus, first, recipe)
     finally:  # every verdict is written
         shutil.rmtree(corpus.work, ignore_errors=True)
+
+
+def _prepared(
+    following: Sequence[RowJudge | SetJudge], corpus: Corpus, recipe: Recipe, aside: ThreadPoolExecutor
+) -> Future[Any] | None:
+    """What the following judge, if there is one, can do before it is asked, under way; texts must have been read."""
+    for judge in following:
+        if isinstance(judge, SetJudge) and judge.prepare and corpus.texts and knob_of(judge, recipe) is not None:
+            return aside.submit(judge.prepare, corpus, recipe)
+    return None
 
 
 def _percent(judges: float) -> float:
