@@ -12,6 +12,7 @@ from golden_line import yearling
 from yearling.train.probe import _read
 
 
+@pytest.mark.slow
 def test_a_probe_trains_three_times_and_says_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = tiny.project(tmp_path / "p", "{epochs: 4, batch_size: 4, learning_rate: 0.02}", count=80)
     monkeypatch.chdir(project)

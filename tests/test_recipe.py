@@ -31,7 +31,8 @@ teacher:
   structured: false
   local: {context: 4096, min_p: 0.2}
   azure: {identity: entra, client_id: abc, scope: https://example.org/.default}
-budget: {max_cost_usd: 2.5, max_tokens: 1000, max_minutes: 1.5, share: {generate: 0.5, curate: 0.25, eval: 1.0}}
+budget: {max_cost_usd: 2.5, max_tokens: 1000, max_minutes: 1.5, hour_usd: 2.0,
+  share: {generate: 0.5, curate: 0.25, eval: 1.0}}
 generate:
   method: answer
   num: 7
@@ -63,14 +64,17 @@ curate:
 student: {base: some/model, template: alpaca, max_seq_length: 512}
 train:
   method: lora
-  lora: {r: 8, alpha: 16, dropout: 0.1, targets: attention, rslora: true, dora: true}
+  lora: {r: 8, alpha: 16, dropout: 0.1, targets: attention, rslora: true, dora: true,
+    start: adapter}
   epochs: 1.5
   learning_rate: 1e-4
   batch_size: 2
-  start: adapter
   warmup: 0.1
   schedule: linear
+  precision: float32
+  watch: 0.1
   save_every: 5
+  track: [tensorboard]
   seed: 7
 export: {quant: [q8_0], ollama: false, parity_rows: 3}
 eval: {against: none, on: [merged, q8_0], max_rows: 9, max_tokens: 11, questions: ["Who are you?"]}
@@ -134,7 +138,7 @@ def test_every_knob_is_taken_as_written(path: Path, project: Path) -> None:
     for name in ("personas", "systems", "prompts"):
         data["generate"]["variety"][name] = str(project / data["generate"]["variety"][name])
     data["import"][0]["path"] = str(project / "more.csv")
-    data["train"]["start"] = str(project / "adapter")
+    data["train"]["lora"]["start"] = str(project / "adapter")
     assert dumped == data
 
 
@@ -201,7 +205,10 @@ def test_an_unknown_key_gets_the_nearest_and_its_line(path: Path) -> None:
     assert said == f"{path}:4: train.lora.rr: unknown key; did you mean r?"
     assert "did you mean generate?" in problems(path, "name: x\ngenerat: {}\n")
     said = problems(path, "name: x\nbudget: {zzz: 1}\n")
-    assert said == f"{path}:2: budget.zzz: unknown key; known keys: max_cost_usd, max_minutes, max_tokens, share."
+    assert (
+        said
+        == f"{path}:2: budget.zzz: unknown key; known keys: hour_usd, max_cost_usd, max_minutes, max_tokens, share."
+    )
     assert f"{path}:3: import.0.fromat: unknown key; did you mean format?" in problems(
         path, "name: x\nimport:\n - fromat: csv\n   path: y\n"
     )

@@ -2,39 +2,100 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from yearling.errors import UserError
-from yearling.train.room import LEAST, MOST, SPARE, Room, find_room
+from yearling.recipe import Train
+from yearling.train import fitting
+from yearling.train.room import LEAST, MOST, SPARE, Needs, Room, find_room, needs_of
 
-ROWS = tiny.rows(20)
-LONGEST = max(len(row.tokens) for row in ROWS)
-FIXED = LEAST * SPARE
+LONGEST = max(len(row.tokens) for row in tiny.rows(20))
+CPU = {"device": "cpu", "dtype": "float32"}
+
+
+def _adapted(**more: Any) -> Needs:
+    base = tiny.model_of("llama", **more)
+    for weight in base.parameters():
+        weight.requires_grad = False
+    return needs_of(base, "cpu")
 
 
 def test_much_memory_keeps_activations_and_bounds_a_pass() -> None:
-    assert find_room(tiny.model_of("llama"), ROWS, 10**12) == Room(MOST, False)
-    assert find_room(tiny.model_of("llama"), ROWS, None) == Room(MOST, False)
+    for free in (10**12, None):
+        assert find_room(_adapted(), LONGEST, free) == Room(MOST, False)
 
 
 def test_less_memory_makes_passes_smaller_then_computes_anew_then_refuses() -> None:
-    model = tiny.model_of("llama")
-    for weight in model.parameters():
-        weight.requires_grad = False
-    rooms, refused = [], 0
+    needs, rooms, refused = _adapted(), list[Room](), 0
     for kib in range(4000, 0, -50):
+        free = needs.weights + LEAST * SPARE + kib * 1024
         try:
-            rooms.append(find_room(model, ROWS, int(FIXED + kib * 1024)))
-        except UserError as error:
+            rooms.append(find_room(needs, LONGEST, free))
+        except UserError:
             refused += 1
-            assert f"a student.max_seq_length under {LONGEST}, or another machine." in str(error)
+            assert free < needs.asked(LONGEST)
+        else:
+            room = rooms[-1]
+            assert free >= needs.asked(LONGEST)
+            assert needs.weights + SPARE * (needs.bytes(*_pass(room)) - needs.weights) <= free
     kept = [room.tokens for room in rooms if not room.recompute]
     assert kept == sorted(kept, reverse=True) and min(kept) >= LONGEST
     assert [room.recompute for room in rooms] == sorted(room.recompute for room in rooms)
     assert rooms[-1].recompute and refused
 
 
-def test_all_weights_that_do_not_fit_are_told_to_try_an_adapter() -> None:
-    with pytest.raises(UserError, match=r"or train\.method: lora\."):
-        find_room(tiny.model_of("llama"), ROWS, int(FIXED))
+def _pass(room: Room) -> tuple[int, int, bool]:
+    return room.tokens, LONGEST, room.recompute
+
+
+@given(st.floats(0.3, 0.99))
+def test_each_change_that_is_named_makes_it_fit(share: float) -> None:
+    needs, longest = _adapted(), 200_000
+    free = needs.weights + (needs.asked(longest) - needs.weights) * share
+    half = (value / 2 for value in (needs.weights, needs.layered, LEAST / 4, needs.kept, needs.anew, needs.once))
+    small = Needs(needs.parameters, needs.width, needs.layers, *half)
+    with pytest.raises(UserError) as refused:
+        find_room(needs, longest, free, lambda: {"train.method: other": small, "train.method: worse": needs})
+    said = str(refused.value)
+    assert "train.method: worse" not in said
+    assert ("train.method: other" in said) == (small.room(longest, free) is not None)
+    if cut := re.search(r"student\.max_seq_length: (\d+)", said):
+        assert needs.room(int(cut[1]), free) and not needs.room(int(cut[1]) + 2, free)
+    assert said.count(";") <= 2 and said.count("train.method: other") + said.count("a machine with")
+
+
+def test_all_weights_that_do_not_fit_are_told_to_try_an_adapter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = tiny.saved(tmp_path, vocab_size=100_000, hidden_size=64)
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: int(LEAST * SPARE + 80e6))
+    with pytest.raises(UserError, match=r"Any of these makes it fit: train\.method: lora \(takes"):
+        fitting.room_of(student, Train(method="full"), CPU, LONGEST)
+    assert fitting.room_of(student, Train(), CPU, LONGEST).tokens >= LONGEST
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_shapes_need_what_the_loaded_model_needs(tmp_path: Path, method: str, dtype: str) -> None:
+    student, settings = tiny.saved(tmp_path), Train.model_validate({"method": method})
+    machine = CPU | {"dtype": dtype}
+    loaded = fitting.load(student, settings, machine)
+    assert fitting.needs(student, settings, machine) == needs_of(loaded, "cpu")
+    assert next(loaded.parameters()).dtype == getattr(torch, dtype if method == "lora" else "float32")
+
+
+def test_four_bits_take_less() -> None:
+    base = tiny.model_of("llama", hidden_size=256, intermediate_size=512)
+    for weight in base.parameters():
+        weight.requires_grad = False
+    inner = sum(w.numel() for name, w in base.named_parameters() if "proj" in name)
+    saved = needs_of(base, "cpu").weights - needs_of(base, "cpu", True).weights
+    assert saved == pytest.approx(inner * (4 - 0.52))

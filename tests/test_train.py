@@ -18,7 +18,7 @@ from yearling.export.merge import merge
 from yearling.recipe import Train
 from yearling.students.load import quiet
 from yearling.students.rows import IGNORE, Row
-from yearling.train import batches, checkpoint, guards, loop, loss, proof, stage
+from yearling.train import batches, checkpoint, fitting, guards, loop, loss, proof
 from yearling.train.batches import Course, collate, passes
 from yearling.train.guards import CALM, SPIKES, Guards
 
@@ -115,7 +115,9 @@ ROWS = tiny.rows(30, seed=1)
 
 def _loop(student: Any, folder: Path, settings: Train | None = None, key: str = "k") -> loop.Loop:
     settings = settings or _train(lora={"dropout": 0.1})
-    return loop.Loop(stage.load(student, settings, CPU), ROWS, settings, checkpoint.Shelf(folder / "checkpoints", key))
+    return loop.Loop(
+        fitting.load(student, settings, CPU), ROWS, settings, checkpoint.Shelf(folder / "checkpoints", key)
+    )
 
 
 def _run(one: loop.Loop, folder: Path, stop_at: int | None = None) -> list[float]:
@@ -169,6 +171,7 @@ def test_how_an_update_is_cut_changes_nothing(student: Any, tmp_path: Path, monk
         torch.testing.assert_close(weight.grad, wanted[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow  # a fresh process
 @pytest.mark.parametrize("switch", ["rslora", "dora"])
 def test_switches_of_the_adapter_are_trained_and_proved(student: Any, tmp_path: Path, switch: str) -> None:
     one = _loop(student, tmp_path, _train(lora={switch: True}))
@@ -181,6 +184,7 @@ def test_switches_of_the_adapter_are_trained_and_proved(student: Any, tmp_path: 
     assert told["loss"] == pytest.approx(wanted, rel=1e-4) and told["base_loss"] > told["loss"]
 
 
+@pytest.mark.slow  # a fresh process
 def test_all_weights_can_be_tuned(student: Any, tmp_path: Path) -> None:
     settings = _train(method="full", learning_rate=1e-3, epochs=6)
     one = _loop(student, tmp_path, settings)
@@ -200,16 +204,17 @@ def test_four_bits_are_refused_where_they_have_no_gradient(student: Any, tmp_pat
 
 
 def test_an_adapter_is_gone_on_with(student: Any, trained: tuple[Path, float], tmp_path: Path) -> None:
-    settings = _train(start=trained[0], epochs=1)
+    settings = _train(lora={"start": trained[0]}, epochs=1)
     one = _loop(student, tmp_path, settings)
     assert proof.mean_loss(one.model, ROWS[:3]) == pytest.approx(trained[1], rel=1e-5)
     _run(one, tmp_path)
     assert proof.mean_loss(one.model, ROWS) < trained[1]
 
 
-def test_the_usual_rate_is_that_of_the_method() -> None:
-    assert [Train(method=method).rate for method in ("lora", "qlora", "full")] == [2e-4, 2e-4, 2e-5]
-    assert Train(learning_rate=1e-3).rate == 1e-3
+def test_the_usual_rate_is_that_of_the_method_and_of_the_width() -> None:
+    assert [fitting.rate_of(Train(method=method), 4096) for method in ("lora", "qlora", "full")] == [2e-4, 2e-4, 2e-5]
+    assert fitting.rate_of(Train(), 8192) == 1e-4
+    assert fitting.rate_of(Train(learning_rate=1e-3), 64) == 1e-3
 
 
 # -- guards
@@ -324,6 +329,7 @@ def trained(student: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return folder / "adapter", proof.mean_loss(one.model, ROWS[:3])
 
 
+@pytest.mark.slow  # a fresh process
 def test_a_sound_adapter_passes(student: Any, trained: tuple[Path, float]) -> None:
     told = proof.prove_adapter(student, ROWS[:3], trained[1], trained[0], proof.Weights("float32"))
     assert told["loss"] == pytest.approx(trained[1], rel=1e-5) and told["largest_b"] > 0
@@ -348,7 +354,7 @@ ADAPTERS = {
 }
 
 
-@pytest.mark.parametrize("case", ADAPTERS)
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c == "no number")) for c in ADAPTERS])
 def test_a_broken_adapter_is_refused(student: Any, trained: tuple[Path, float], tmp_path: Path, case: str) -> None:
     change, told = ADAPTERS[case]
     folder = _copy(trained, tmp_path, change)
@@ -357,6 +363,7 @@ def test_a_broken_adapter_is_refused(student: Any, trained: tuple[Path, float], 
     assert error.value.exit_code == 4
 
 
+@pytest.mark.slow  # a fresh process
 def test_an_adapter_that_does_not_load_is_told(student: Any, trained: tuple[Path, float], tmp_path: Path) -> None:
     folder = _copy(trained, tmp_path, lambda name, x: x)
     (folder / "adapter_config.json").write_text("{")

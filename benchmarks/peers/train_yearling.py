@@ -16,8 +16,8 @@ from yearling.recipe import Train
 from yearling.students.load import Student
 from yearling.students.rows import Row
 from yearling.train.checkpoint import Shelf
+from yearling.train.fitting import derive_machine, load
 from yearling.train.loop import Loop
-from yearling.train.stage import load
 
 
 def main() -> None:
@@ -25,7 +25,8 @@ def main() -> None:
     given, work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2])
     rows = [Row(str(place), tokens, labels) for place, (tokens, labels) in enumerate(given["rows"])]
     settings = Train.model_validate(given["settings"])
-    model = load(Student(given["base"], None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
+    machine = derive_machine() | given["more"]
+    model = load(Student(given["base"], None, None, ""), settings, machine)
     loop = Loop(model, rows, settings, Shelf(work / "checkpoints", ""))
     began = clock()
     losses = loop.run(work / "losses.jsonl", lambda *done, **facts: None)

@@ -111,7 +111,7 @@ def estimate(
     no_pilot: Annotated[bool, typer.Option("--no-pilot", help="ask nothing: only what the ledger holds")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a run will ask of its teacher: calls, tokens, cost, time.
+    """Tell what a run will take of its teacher and of this machine: calls, cost, memory, time.
 
     Example: yearling estimate recipe.yaml --generate.num 5000
     """

@@ -136,7 +136,7 @@ def _train(recipe: Recipe, run: Run) -> tuple[Counts, Facts, Facts]:
 
 
 def _train_inputs(recipe: Recipe, run: Run) -> dict[str, str]:
-    rows, start = _ids(recipe, run, "train"), recipe.train.start if recipe.train else None
+    rows, start = _ids(recipe, run, "train"), recipe.train.lora.start if recipe.train else None
     return {"rows": rows, **({"start": folder_digest(start, "*")} if start else {})}
 
 
@@ -199,7 +199,7 @@ STAGES: tuple[Stage, ...] = (
         "train",
         2,
         lambda r: r.train is not None,
-        lambda r: {"train": _dump(r.train, "save_every"), "student": _dump(r.student)},
+        lambda r: {"train": _dump(r.train, "save_every", "track"), "student": _dump(r.student)},
         _train_inputs,
         _train,
         folders=("train", "adapter"),

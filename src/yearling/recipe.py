@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Quant = Literal["f16", "q8_0", "q4_k_m"]
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -86,6 +87,7 @@ class Budget(Section):
     max_cost_usd: float | None = Field(None, ge=0, description="stop before this many US dollars")
     max_tokens: int | None = Field(None, ge=1, description="stop before this many teacher tokens")
     max_minutes: float | None = Field(None, gt=0, description="ask no more after this many minutes of asking")
+    hour_usd: float | None = Field(None, ge=0, description="what an hour of the training machine costs, for estimate")
     share: dict[Literal["generate", "curate", "eval"], Share] = Field(
         default_factory=dict, description="largest share of each cap for a stage, as {generate: 0.8, eval: 0.2}"
     )
@@ -286,6 +288,7 @@ class Lora(Section):
     targets: Literal["all-linear", "attention"] = Field("all-linear", description="layers that get an adapter")
     rslora: bool = Field(False, description="scale by the root of the rank (Kalajdzievski 2023): for high ranks")
     dora: bool = Field(False, description="length and direction of weights apart (Liu et al. 2024); slower")
+    start: Path | None = Field(None, description="folder of an adapter to go on from, for the same base")
 
 
 class Train(Section):
@@ -295,23 +298,26 @@ class Train(Section):
         "lora", description="tune an adapter, an adapter on a base of 4 bits (Dettmers et al. 2023), or all weights"
     )
     lora: Lora = Field(default_factory=lambda: Lora(), description="adapter settings")
-    start: Path | None = Field(None, description="folder of an adapter to go on from, for the same base")
     epochs: float = Field(2.0, gt=0, description="passes over the data")
     learning_rate: float | Literal["auto"] = Field(
-        "auto", description="peak learning rate; auto is 2e-4 for an adapter, 2e-5 for all weights"
+        "auto", description="peak learning rate; auto follows from the method and from how wide the base is"
     )
     batch_size: int = Field(4, ge=1, description="rows of an update, on all devices; memory decides how it is cut")
     warmup: Share = Field(0.05, description="share of the steps that warm the learning rate up")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after the warm-up")
+    precision: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto", description="what an adapter's base is loaded as; auto is bfloat16 where the machine is faster in it"
+    )
+    watch: float = Field(
+        0.05,
+        ge=0,
+        le=0.5,
+        description="share of the train split, 64 rows at most, that is watched and not learnt: the weights with the "
+        "lowest loss on it are kept; a split under 200 rows is learnt whole",
+    )
     save_every: int = Field(10, ge=1, description="updates between checkpoints")
+    track: tuple[Tracker, ...] = Field((), description="who hears of each update beside the run's own log")
     seed: int = Field(42, description="order of the rows and start of the adapter")
-
-    @property
-    def rate(self) -> float:
-        """The peak learning rate; for an adapter that of QLoRA (Dettmers et al. 2023), for all weights Alpaca's."""
-        if self.learning_rate != "auto":
-            return self.learning_rate
-        return 2e-5 if self.method == "full" else 2e-4
 
 
 class Export(Section):

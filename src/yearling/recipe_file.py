@@ -250,7 +250,8 @@ def _absolute(recipe: Recipe, folder: Path) -> Recipe:
             update["judge"] = judged.judge.model_copy(update={"rubric": under(judged.judge.rubric)})
         changes["curate"] = judged.model_copy(update=update)
     if recipe.train:
-        changes["train"] = recipe.train.model_copy(update={"start": under(recipe.train.start)})
+        lora = recipe.train.lora.model_copy(update={"start": under(recipe.train.lora.start)})
+        changes["train"] = recipe.train.model_copy(update={"lora": lora})
     if recipe.teacher:
         changes["teacher"] = recipe.teacher.model_copy(update={"template": under(recipe.teacher.template)})
     return recipe.model_copy(update=changes)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from golden_line import environment, yearling
+from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-TRAIN = "{epochs: 3, batch_size: 6, learning_rate: 0.01, save_every: 4}"
+TRAIN = "{epochs: 3, batch_size: 6, learning_rate: 0.01, save_every: 4, precision: float32}"
 
 
 def _losses(project: Path) -> list[float]:
@@ -45,6 +47,83 @@ def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     again = _torchrun(two, "train")
     assert again.returncode == 0 and again.stderr.count("done before, nothing to do") == 1, again.stderr
     assert "torchrun is for `yearling train`" in _torchrun(two, "import").stderr
+
+
+def test_layers_that_are_spread_over_two_processes_train_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tiny.project(tmp_path / "one", TRAIN), tiny.project(tmp_path / "two", TRAIN)
+    for project in (one, two):
+        monkeypatch.chdir(project)
+        assert yearling(project, "import", "recipe.yaml").code == 0
+    monkeypatch.chdir(one)
+    assert yearling(one, "train", "recipe.yaml").code == 0
+    assert _torchrun(two, "train").returncode == 0
+    # as if the model had not fitted into one process
+    frozen = two / "runs" / "tiny" / "frozen.json"
+    told = json.loads(frozen.read_text(encoding="utf-8"))
+    (name,) = (name for name in told if name.startswith("train.room-"))
+    told[name] = [60, True, True]
+    frozen.write_text(json.dumps(told), encoding="utf-8")
+    adapter = two / "runs" / "tiny" / "adapter" / "adapter_model.safetensors"
+    together = load_file(adapter)
+    adapter.unlink()
+    again = _torchrun(two, "train")
+    assert again.returncode == 0, again.stderr
+    assert "each process holds a part of every layer" in again.stderr and again.stderr.count("adapter proved") == 1
+    assert _losses(two) == pytest.approx(_losses(one), rel=1e-4) and len(_losses(one)) == 9
+    for name, tensor in load_file(adapter).items():
+        torch.testing.assert_close(tensor, together[name], rtol=1e-2, atol=1e-4)
+
+
+SPREAD = """
+import os, signal, sys
+from pathlib import Path
+import tiny
+from yearling.recipe import Train
+from yearling.students.load import Student
+from yearling.train import checkpoint, fitting, loop, ranks, shard
+base, work, stop_at, method = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+both = ranks.join_ranks("cpu")
+told = {"method": method, "epochs": 4, "batch_size": 4, "save_every": 2, "learning_rate": 0.01}
+settings = Train.model_validate(told)
+model = fitting.load(Student(base, None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
+if both.size > 1:
+    model = shard.spread(model, "cpu")
+one = loop.Loop(model, tiny.rows(20), settings, checkpoint.Shelf(work / "checkpoints", "k"), 80, both, tiny.rows(6, 5))
+def stop(done, *_, **__):
+    if done == stop_at:
+        os._exit(0)
+losses = one.run(work / "losses.jsonl", stop)
+state = one.gathered()
+if both.first:
+    model.save_pretrained(work / "saved", **state)
+both.leave()
+"""
+
+
+@pytest.mark.parametrize(("method", "stops"), [("lora", [7, 0]), ("full", [0])])
+def test_spread_layers_are_gone_on_with_after_a_stop(tmp_path: Path, method: str, stops: list[int]) -> None:
+    student = tiny.saved(tmp_path / "base")
+    script = tmp_path / "spread.py"
+    script.write_text(SPREAD, encoding="utf-8")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for name, how, each in (("alone", [], [0]), ("spread", torchrun, stops)):
+        (tmp_path / name).mkdir()
+        for stop_at in each:
+            done = subprocess.run(
+                [sys.executable, *how, str(script), student.folder, str(tmp_path / name), str(stop_at), method],
+                cwd=Path(tiny.__file__).parent, env=environment() | {"PYTHONPATH": "."}, capture_output=True,
+                text=True, timeout=300, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+    alone, spread = (load_file(next((tmp_path / n / "saved").glob("*model.safetensors"))) for n in ("alone", "spread"))
+    assert alone.keys() == spread.keys()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(spread[name], tensor, rtol=1e-2, atol=1e-3, msg=name)
+    one, two = ((tmp_path / n / "losses.jsonl").read_text(encoding="utf-8") for n in ("alone", "spread"))
+    losses = [[json.loads(line)["loss"] for line in lines.splitlines()] for lines in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3) and len(losses[0]) == 20
 
 
 def test_weights_that_were_deleted_are_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ rounds    the rest of the run's rounds, played many times over with what was see
 pace      how long calls take when as many fly as will
 exam      the teacher's part of the exam
 numbers   low, expected and high of it
+school    what training will take of this machine: memory, time, money
 budget    whether the recipe's caps bear it, and which binds first
 stage     all of it in order
 view      the same for people

@@ -1,4 +1,4 @@
-"""What a run will still ask of its teacher: calls, tokens, dollars, time; and whether the budget bears it.
+"""What a run will still ask of its teacher, and what training will take; and whether the budget bears it.
 
 In: a recipe and a project folder. Out: plain values, low, expected and high, that go into JSON as they are.
 It asks a few calls itself, through the ledger and under the recipe's budget; the run finds them answered.
@@ -31,6 +31,7 @@ from yearling.pipeline import run_stages
 from yearling.progress import progress, say
 from yearling.recipe import Recipe
 from yearling.run_folder import Run
+from yearling.students.load import require_train
 from yearling.teachers.teacher import Teacher, open_teacher
 
 MOST = 20  # pilot calls
@@ -54,20 +55,39 @@ class _Seen:
 def estimate(recipe: Recipe, root: Path, pilot: int = MOST) -> dict[str, Any]:
     """Low, expected and high of what is to come, beside what is answered and the budget; `pilot` 0 asks nothing.
 
-    Raises UserError where nothing asks a teacher, or nothing is known.
+    Under `training`, what the train section will take of this machine. Raises UserError where nothing asks a teacher
+    and nothing is trained, nothing is known, or the training cannot fit.
     """
-    if recipe.teacher is None or not (recipe.generate or _against_teacher(recipe)):
+    asks = recipe.teacher is not None and (recipe.generate is not None or _against_teacher(recipe))
+    if not asks and not (recipe.train and recipe.student):
         raise UserError(
-            f"nothing in the recipe {recipe.name} asks a teacher: there is nothing to estimate. "
-            "What asks is `generate`, and `eval: {against: teacher}`; add one of them."
+            f"nothing in the recipe {recipe.name} asks a teacher, and nothing is trained: there is nothing to estimate."
+            " What asks is `generate`, and `eval: {against: teacher}`; what trains is `train` with a `student`."
         )
     run = Run(root, recipe.name)
+    training = _training(recipe, run)
+    if not asks:
+        return {"run": recipe.name, "teacher": None, "stages": [], "budget": [], "notes": [], "training": training}
+    assert recipe.teacher is not None
     if recipe.generate and any(source.answer for source in recipe.import_):
         run_stages(recipe, root, ["import"])  # what is borrowed decides what is asked
     # the pilot does not wait for a batch; what is asked, and so its key, is the same
     direct = recipe.model_copy(update={"teacher": recipe.teacher.model_copy(update={"batch": False})})
     with (_of_generate if recipe.generate else _of_exam)(direct, run, pilot) as seen:
-        return _report(recipe, seen)
+        return _report(recipe, seen) | {"training": training}
+
+
+def _training(recipe: Recipe, run: Run) -> dict[str, Any] | None:
+    if not (recipe.train and recipe.student):
+        return None
+    try:
+        require_train()
+    except UserError as error:
+        say(f"estimate: training is left out: {error}")
+        return None
+    from yearling.estimate.school import training_ahead
+
+    return training_ahead(recipe, run)
 
 
 def _against_teacher(recipe: Recipe) -> bool:

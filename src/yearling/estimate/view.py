@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from yearling.look import duration, money, plain_table
+from yearling.look import duration, money, plain_table, size_text
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
 QUANTITIES = {
     "calls": "calls", "prompt_tokens": "prompt tokens", "completion_tokens": "completion tokens",
@@ -26,7 +27,14 @@ FITS = {
 
 
 def view(data: Mapping[str, Any]) -> Group:
-    """The estimate as a table with its notes."""
+    """The estimate as tables with notes."""
+    from rich.console import Group
+
+    shown = [_asking(data)] if data["teacher"] else []
+    return Group(*shown, *([_training(data["training"])] if data["training"] else []))
+
+
+def _asking(data: Mapping[str, Any]) -> Group:
     from rich.console import Group
     from rich.text import Text
 
@@ -44,6 +52,25 @@ def view(data: Mapping[str, Any]) -> Group:
     ]
     lines += [_fits(row) for row in data["budget"]] or ["The recipe has no budget: nothing stops the run."]
     return Group(table, Text("\n".join([*lines, *data["notes"]])))
+
+
+def _training(told: Mapping[str, Any]) -> Table:
+    """What training will take, a line for each thing that was derived."""
+    tokens, memory = told["tokens"], told["memory"]
+    whose = "accepted" if told["rows_from"] == "accepted" else "at most; their lengths are those of the seeds"
+    cut = f"{told['left_out']} longer ones are left out" if told["left_out"] else "none is cut"
+    cost = "" if told["cost_usd"] is None else f", {money(told['cost_usd'])}"
+    free = "" if memory["free"] is None else f" of {size_text(memory['free'])} free"
+    lines = [
+        ("base", f"{told['base']}, {told['parameters'] / 1e6:,.0f} M parameters"),
+        ("device", told["machine"]),
+        ("rows", f"{told['rows']} ({whose})"),
+        ("tokens", f"half under {tokens['median']}, 99 % under {tokens['p99']}, longest {tokens['longest']}: {cut}"),
+        ("learning rate", f"{told['learning_rate']:.2g}"),
+        ("memory", f"about {size_text(memory['bytes'])}{free}; {told['room']['says']}"),
+        ("time", f"about {duration(told['seconds'])} for {told['updates']} updates{cost}"),
+    ]
+    return plain_table(("", ""), lines, "what training will take of this machine")
 
 
 def _rows(part: Mapping[str, Any]) -> Sequence[list[str]]:

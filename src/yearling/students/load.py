@@ -86,6 +86,23 @@ class Student:
                 raise UserError(f"the base {self.folder} cannot be loaded: {str(error).splitlines()[0]}") from None
         return model
 
+    def shape(self, dtype: str, layers: int | None = None) -> PreTrainedModel:
+        """The model as torch's `dtype`, or its first `layers`, with weights by chance; on torch's present device."""
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        with quiet():
+            try:
+                config = AutoConfig.from_pretrained(self.folder)
+                if layers is not None:
+                    shape = config.get_text_config()
+                    shape.num_hidden_layers = layers
+                    if getattr(shape, "layer_types", None):
+                        shape.layer_types = shape.layer_types[:layers]
+                return AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+            except (OSError, ValueError) as error:
+                raise UserError(f"the base {self.folder} cannot be loaded: {str(error).splitlines()[0]}") from None
+
 
 def _four_bits(dtype: Any, device: str) -> dict[str, Any]:
     import importlib.util

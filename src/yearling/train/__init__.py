@@ -1,6 +1,7 @@
 """School: the student learns the accepted rows of the train split.
 
 stage       rows, mask proof, base and adapter, adapter proof
+fitting     base and adapter on the device, if they fit
 loop        updates of the weights, watched, saved, gone on with
 batches     which rows make which update
 loss        logits only where labels are

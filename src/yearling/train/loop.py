@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,17 @@ from yearling.recipe import Train
 from yearling.students.rows import IGNORE, Row
 from yearling.train.batches import CLOSE, Course, collate, passes
 from yearling.train.checkpoint import Shelf, check_disk
+from yearling.train.fitting import rate_of
 from yearling.train.guards import FLAT_AFTER, Guards, check_memory
 from yearling.train.loss import Head, prove_loss
 from yearling.train.ranks import Ranks
 from yearling.train.room import MOST
+from yearling.train.shard import alike, is_spread, whole
+from yearling.train.track import Hear
+from yearling.train.watch import LOOKS, Looks
 
 CLIP = 1.0  # greatest norm of a gradient
-WATCHED = 4  # rows whose loss is measured before the first update and again
+FEW = 4  # rows whose loss is measured before the first update and again
 MEMORY_EVERY = 10  # updates between looks at the memory
 
 
@@ -44,52 +49,102 @@ class Loop:
         shelf: Shelf,
         tokens: int = MOST,
         ranks: Ranks | None = None,
+        watched: Sequence[Row] = (),
     ) -> None:
-        """`tokens` go through the model at once, at most."""
+        """`tokens` go through the model at once, at most; the `watched` rows are looked at and not learnt."""
         self.model, self.rows, self.settings, self.shelf = model, rows, settings, shelf
-        self.tokens, self.ranks = tokens, ranks or Ranks()
+        self.tokens, self.ranks, self.watched, self.looks = tokens, ranks or Ranks(), watched, Looks()
         self.course = Course(len(rows), settings.batch_size, settings.epochs, settings.seed)
         self.head = Head(model)
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.device = next(iter(self.trained.values())).device
         fused = self.device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.AdamW(self.trained.values(), lr=settings.rate, weight_decay=0.0, fused=fused)
+        self.spread = any(is_spread(weight) for weight in self.trained.values())
+        groups = [[w for w in self.trained.values() if is_spread(w) is part] for part in (False, True)]
+        self.groups = [group for group in groups if group]  # torch takes no two kinds of tensors at once
+        given = [{"params": group} for group in self.groups]
+        self.rate = rate_of(settings, model.config.get_text_config().hidden_size)
+        self.optimiser = torch.optim.AdamW(given, lr=self.rate, weight_decay=0.0, fused=fused)
 
-    def run(self, log: Path, advance: Advance) -> list[float]:
-        """Train to the end; the mean loss of each update, in nats a label, of which `log` gets a line each.
+    def run(self, log: Path, advance: Advance, hear: Hear = lambda line: None) -> list[float]:
+        """Train to the end; the mean loss of each update, in nats a label, of which `log` and `hear` get a line each.
 
-        Raises ProofError or UserError where a guard stops it; all updates before are saved then.
+        Where rows are watched, the model ends with the weights under which their loss was lowest. Raises ProofError or
+        UserError where a guard stops it; all updates before are saved then.
         """
         if self.ranks.first:
             # weights and two moments; before the hours, not after them
             check_disk(self.shelf.folder, sum(3 * x.numel() * x.element_size() for x in self.trained.values()))
         done, losses = self._begin(log)
-        watched = sorted(self.rows, key=lambda row: len(row.tokens))[:WATCHED]
+        last = done
+        few = sorted(self.rows, key=lambda row: len(row.tokens))[:FEW]
         self.model.eval()
-        guards = Guards(prove_loss(self.model, self.head, self._on_device(watched)))
+        prove_loss(self.model, self.head, self._on_device(few))
+        guards = Guards(self._mean(few))
+        every = math.ceil(self.course.updates / LOOKS)
         with (log if self.ranks.first else Path(os.devnull)).open("a", encoding="utf-8") as lines:
             for update in range(done, self.course.updates):
                 try:
                     loss, norm = self._gradient(update)
                     guards.update(update + 1, loss, norm)
                     if update % MEMORY_EVERY == 0:
-                        check_memory()
+                        check_memory(self.ranks.most)
                 except UserError as error:
                     raise self._saved(error, update) from None
-                rate = self._step(update)
+                rate, last = self._step(update), update + 1
                 losses.append(loss)
-                line = {"step": update + 1, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
-                line["epoch"] = self.course.epoch(update + 1)
+                line = {"step": last, "loss": loss, "learning_rate": rate, "gradient_norm": norm}
+                line["epoch"] = self.course.epoch(last)
+                if self.watched and (last % every == 0 or last == self.course.updates):
+                    line["watched_loss"] = self._look(last)
                 lines.write(json.dumps(line) + "\n")
-                if (update + 1) % self.settings.save_every == 0:
+                hear(line)
+                if last % self.settings.save_every == 0:
                     lines.flush()
-                    self._save(update + 1)
-                if update + 1 == FLAT_AFTER and not done:
-                    self.model.eval()
-                    with torch.no_grad():
-                        guards.moved(update + 1, self._mean(watched))
-                advance(update + 1, self.course.updates, loss=f"{loss:.3f}", epoch=f"{line['epoch']:.2f}")
+                    self._save(last)
+                if last == FLAT_AFTER and not done:
+                    guards.moved(last, self._mean(few))
+                seen = {"watched": f"{line['watched_loss']:.3f}"} if "watched_loss" in line else {}
+                advance(last, self.course.updates, loss=f"{loss:.3f}", epoch=f"{line['epoch']:.2f}", **seen)
+                if self.looks.diverging:
+                    break
+        self._take_best(last)
         return losses
+
+    def _look(self, update: int) -> float:
+        """The mean loss of the watched rows; weights under which it was never lower are saved."""
+        loss = self._mean(self.watched)
+        self.looks = self.looks.seen(update, loss)
+        if self.looks.update == update:
+            weights = {name: whole(weight.data).contiguous() for name, weight in self.trained.items()}
+            if self.ranks.first:
+                self.shelf.save_best(update, weights)
+        return loss
+
+    def gathered(self) -> dict[str, Any]:
+        """What `save_pretrained` has to be given, where the weights are spread: all of them, whole, by name.
+
+        Every process calls it.
+        """
+        return {"state_dict": {k: whole(v) for k, v in self.model.state_dict().items()}} if self.spread else {}
+
+    def _take_best(self, update: int) -> None:
+        """Go back to the best weights, where those after the last `update` are not."""
+        if not self.watched or self.looks.update == update:
+            return
+        with self.ranks.first_alone():
+            best = self.shelf.best()
+        if best is None:
+            raise UserError(f"{self.shelf.folder} has lost its best weights. Delete the folder to train anew.")
+        for name, weight in self.trained.items():
+            weight.data.copy_(alike(best.tensors[name], weight))
+        if not self.ranks.first:
+            return
+        why = "from there it rose, and training was ended" if self.looks.diverging else "those weights are kept"
+        say(
+            f"train: the loss of {len(self.watched)} rows that are not learnt was lowest after update {best.update} of "
+            f"{self.course.updates}, {self.looks.loss:.3f}: {why}"
+        )
 
     def _begin(self, log: Path) -> tuple[int, list[float]]:
         """Take up the newest checkpoint; how many updates are done, and their losses."""
@@ -100,10 +155,11 @@ class Loop:
                 log.unlink(missing_ok=True)
             return 0, []
         for name, weight in self.trained.items():
-            weight.data.copy_(found.tensors[f"weight.{name}"])
+            weight.data.copy_(alike(found.tensors[f"weight.{name}"], weight))
             step = torch.tensor(float(found.update))
-            moments = {kind: found.tensors[f"{kind}.{name}"].to(weight.device) for kind in ("exp_avg", "exp_avg_sq")}
+            moments = {kind: alike(found.tensors[f"{kind}.{name}"], weight) for kind in ("exp_avg", "exp_avg_sq")}
             self.optimiser.state[weight] = {"step": step.to(weight.device) if weight.is_cuda else step, **moments}
+        self.looks = Looks(**json.loads(found.about["looks"]))
         if not self.ranks.first:
             return found.update, []
         say(f"train: going on after update {found.update} of {self.course.updates}")
@@ -112,15 +168,16 @@ class Loop:
         return found.update, [json.loads(line)["loss"] for line in lines]
 
     def _save(self, update: int) -> None:
-        if not self.ranks.first:
+        if not (self.ranks.first or self.spread):
             return
         tensors: dict[str, Tensor] = {}
         for name, weight in self.trained.items():
             state = self.optimiser.state.get(weight) or {}
-            tensors[f"weight.{name}"] = weight.data.contiguous()
+            tensors[f"weight.{name}"] = whole(weight.data).contiguous()
             for kind in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{kind}.{name}"] = state.get(kind, torch.zeros_like(weight.data))
-        self.shelf.save(update, tensors)
+                tensors[f"{kind}.{name}"] = whole(state.get(kind, torch.zeros_like(weight.data))).contiguous()
+        if self.ranks.first:
+            self.shelf.save(update, tensors, {"looks": json.dumps(asdict(self.looks))})
 
     def _saved(self, error: UserError, update: int) -> UserError:
         """The error of a guard, once what was learnt before it is on the disk."""
@@ -133,21 +190,31 @@ class Loop:
         # dropout of a step is that of its number, after a kill as well
         torch.manual_seed((self.settings.seed + update) * self.ranks.size + self.ranks.rank)
         rows = [self.rows[place] for place in self.course.places(update)]
-        labels = sum(label != IGNORE for row in rows for label in row.labels[1:])
+        labels = labels_of(rows)
         total = torch.zeros((), device=self.device)
         mine = sorted(rows, key=lambda row: len(row.tokens))[self.ranks.rank :: self.ranks.size]
-        for some in passes(mine, self.tokens, CLOSE[self.device.type]):
-            loss = self.head.loss(self._on_device(some)) / labels
+        cut = passes(mine, self.tokens, CLOSE[self.device.type])
+        # where layers are gathered from all processes, all go through the model as often; what is put in adds nothing
+        spare = self.ranks.most(len(cut)) - len(cut) if self.spread else 0
+        for some, share in [*((some, 1.0) for some in cut), *[([rows[0]], 0.0)] * spare]:
+            loss = share * self.head.loss(self._on_device(some)) / labels
             torch.autograd.backward(loss)
             total += loss.detach()
         for weight in self.trained.values():
             weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-        self.ranks.add([total, *(weight.grad for weight in self.trained.values() if weight.grad is not None)])
-        norm = float(torch.nn.utils.clip_grad_norm_(self.trained.values(), CLIP))
-        return float(total), norm
+        self.ranks.add([total, *(w.grad for w in self.trained.values() if w.grad is not None and not is_spread(w))])
+        return float(total), self._clipped()
+
+    def _clipped(self) -> float:
+        """The norm of the gradient, which is cut to CLIP."""
+        grads = [[weight.grad for weight in group if weight.grad is not None] for group in self.groups]
+        norm = math.hypot(*(float(whole(torch.nn.utils.get_total_norm(some))) for some in grads))
+        for grad in (grad for some in grads for grad in some):
+            grad.mul_(min(CLIP / (norm + 1e-6), 1.0))
+        return norm
 
     def _step(self, update: int) -> float:
-        rate = self.settings.rate * self._warm(update)
+        rate = self.rate * self._warm(update)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()
@@ -164,8 +231,17 @@ class Loop:
         return {"constant": 1.0, "linear": 1 - gone, "cosine": (1 + math.cos(math.pi * gone)) / 2}[kind]
 
     def _mean(self, rows: Sequence[Row]) -> float:
-        batch = self._on_device(rows)
-        return float(self.head.loss(batch)) / int((batch["labels"][:, 1:] != IGNORE).sum())
+        """The mean loss of rows as the model would be used, in nats a label."""
+        self.model.eval()
+        with torch.no_grad():
+            cut = passes(rows, self.tokens, CLOSE[self.device.type])
+            total = sum(float(self.head.loss(self._on_device(some))) for some in cut)
+        return total / labels_of(rows)
 
     def _on_device(self, rows: Sequence[Row]) -> dict[str, Tensor]:
         return {name: tensor.to(self.device) for name, tensor in collate(rows).items()}
+
+
+def labels_of(rows: Sequence[Row]) -> int:
+    """How many tokens of rows carry loss."""
+    return sum(label != IGNORE for row in rows for label in row.labels[1:])

@@ -21,15 +21,17 @@ from yearling.run_folder import Run, read_json, write_json
 from yearling.students.load import open_student
 from yearling.students.rows import Row
 from yearling.train.checkpoint import Shelf
+from yearling.train.fitting import derive_machine, fit
 from yearling.train.loop import Loop
 from yearling.train.proof import label_logprobs
-from yearling.train.stage import VERSION, derive_machine, fit, proved_rows
+from yearling.train.stage import VERSION, proved_rows
+from yearling.train.watch import part
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 SHARES = (0.1, 0.3, 1.0)
-HELD, MOST, FEWEST = 0.15, 64, 60  # share and greatest number of rows held out; rows under which nothing can be seen
+HELD, FEWEST = 0.15, 60  # share of rows held out; rows under which nothing can be seen
 
 
 def probe(recipe: Recipe, run: Run) -> dict[str, Any]:
@@ -40,23 +42,23 @@ def probe(recipe: Recipe, run: Run) -> dict[str, Any]:
     if recipe.train is None or recipe.student is None:
         raise UserError(f"the recipe {recipe.name} has no `train:` section, or no student. Add `train: {{}}`.")
     student, settings = open_student(recipe.student), recipe.train
-    root = roots(kin_of(born(run)))  # rows of one family stand together
-    rows = sorted(proved_rows(recipe, run, student).rows, key=lambda row: place_of(root[row.record]))
+    rows, root = proved_rows(recipe, run, student).rows, roots(kin_of(born(run)))
     if len(rows) < FEWEST:
         raise UserError(f"a probe needs {FEWEST} rows of the train split, there are {len(rows)}. Generate more.")
-    held = rows[: min(MOST, ceil(HELD * len(rows)))]
-    pool, folder = rows[len(held) :], run.path / "probe"
+    held, pool = part(rows, root, HELD)
+    pool.sort(key=lambda row: place_of(root[row.record]))  # families stand together
+    folder = run.path / "probe"
     machine = run.freeze("train.machine", derive_machine)
     found = []
     for share in SHARES:
         some = pool[: ceil(share * len(pool))]
-        told = settings.model_dump(mode="json", exclude={"save_every"})
+        told = settings.model_dump(mode="json", exclude={"save_every", "track"})
         key = digest([VERSION, student.digest, told, machine, *([row.tokens, row.labels] for row in (*some, *held))])
         known = folder / f"{share:g}.json"
         if not known.exists() or read_json(known)["key"] != key:
             say(f"probe: {len(some)} rows, {share:.0%} of {len(pool)}")
-            model, tokens = fit(student, some, settings, machine, run)
-            loop = Loop(model, some, settings, Shelf(folder / f"{share:g}", key), tokens)
+            model, room = fit(student, max(len(row.tokens) for row in some), settings, machine, run)
+            loop = Loop(model, some, settings, Shelf(folder / f"{share:g}", key), room.tokens)
             middle = _train(loop, run, held, share)
             write_json(known, {"key": key, "rows": len(some), "middle": middle, "end": _logprobs(model, held)})
             shutil.rmtree(loop.shelf.folder, ignore_errors=True)

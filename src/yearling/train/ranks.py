@@ -40,6 +40,17 @@ class Ranks:
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
+    def most(self, value: int) -> int:
+        """The greatest of all processes' values."""
+        if self.size == 1:
+            return value
+        import torch
+        import torch.distributed as dist
+
+        found = torch.tensor(value, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
+
     def leave(self) -> None:
         """Part with the others."""
         if self.size > 1:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from yearling.errors import UserError
-from yearling.measure.accepted import accepted_split
+from yearling.measure.accepted import accepted_split, born, kin_of, roots
 from yearling.progress import progress, say
 from yearling.recipe import Recipe, Train
 from yearling.record import digest
@@ -20,16 +20,18 @@ from yearling.students.load import Student, open_student, quiet
 from yearling.students.proof import Proved, prove_batches, prove_rows
 from yearling.students.rows import IGNORE, Row
 from yearling.students.same import prove_tokenizer
-from yearling.students.trained import is_adapter, open_trained
+from yearling.students.trained import is_adapter
 from yearling.train.batches import collate
 from yearling.train.checkpoint import Shelf
+from yearling.train.fitting import derive_machine, fit, says, weights_of
 from yearling.train.loop import Loop
-from yearling.train.proof import PROVED, Weights, mean_loss, prove_adapter
+from yearling.train.proof import PROVED, mean_loss, prove_adapter
 from yearling.train.ranks import Ranks, join_ranks
-from yearling.train.room import Room, find_room, free_bytes
+from yearling.train.track import tracked
+from yearling.train.watch import FEWEST, part
 
 LOSSES = "losses.jsonl"
-VERSION = 1  # of the loop: raised where it makes other weights of the same rows
+VERSION = 2  # of the loop: raised where it makes other weights of the same rows
 
 
 def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any], dict[str, Any]]:
@@ -39,8 +41,9 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     """
     settings = recipe.train
     assert settings is not None and recipe.student is not None
-    if settings.start and (settings.method == "full" or not is_adapter(settings.start)):
-        raise UserError(f"train.start {settings.start} holds no adapter to go on from, or train.method is full.")
+    start = settings.lora.start
+    if start and (settings.method == "full" or not is_adapter(start)):
+        raise UserError(f"train.lora.start {start} holds no adapter to go on from, or train.method is full.")
     student = open_student(recipe.student)
     tokenizer = prove_tokenizer(student, run, recipe.student.base)
     proved = proved_rows(recipe, run, student)
@@ -49,32 +52,39 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
         f"train: mask proved on {mask['rows']} rows: {mask['label_tokens']} of {mask['tokens']} tokens carry loss, "
         f"each row ends in {mask['stop_token']!r}; longest row {mask['longest']} tokens"
     )
-    if settings.learning_rate == "auto":
-        say(f"train: learning rate {settings.rate:g}, the usual one for train.method: {settings.method}")
     mask["batched_rows"] = prove_batches(collate, rows)
-    _write_rows(rows, run)
     machine = run.freeze("train.machine", derive_machine)
+    say(f"train: {says(settings, machine)}")
     ranks = join_ranks(machine["device"])
     loop = _loop(student, rows, settings, machine, run, ranks)
-    model = loop.model
-    with progress(run, "train", loop.course.updates, "updates") as advance:
-        losses = loop.run(run.school / LOSSES, advance)
-    ranks.leave()
+    model, learnt = loop.model, loop.rows
+    if settings.learning_rate == "auto":
+        say(f"train: learning rate {loop.rate:.2g}, the usual one for a base of this width and {settings.method}")
+    _write_rows(learnt, run)
+    told = settings.model_dump(mode="json", exclude={"track"})
+    with tracked(settings.track, run, told) as hear, progress(run, "train", loop.course.updates, "updates") as advance:
+        losses = loop.run(run.school / LOSSES, advance, hear)
     with quiet():
-        model.save_pretrained(str(run.adapter))
-    wanted = mean_loss(model, rows[:PROVED])
-    updates, trainable = loop.course.updates, sum(weight.numel() for weight in loop.trained.values())
+        model.save_pretrained(str(run.adapter), **loop.gathered())
+    wanted = mean_loss(model, learnt[:PROVED])
+    ranks.leave()
+    watched, best = len(loop.watched), loop.looks
+    proving = weights_of(settings, machine)
+    if loop.spread and not proving.four_bits:
+        proving = proving._replace(device="cpu")  # it does not fit the device whole
+    trainable = sum(weight.numel() for weight in loop.trained.values())
     del model, loop  # the proof loads the base once more
-    adapter = prove_adapter(student, rows[:PROVED], wanted, run.adapter, weights_of(settings, machine))
+    adapter = prove_adapter(student, learnt[:PROVED], wanted, run.adapter, proving)
     shutil.rmtree(run.school / "checkpoints", ignore_errors=True)  # the adapter is proved: nothing resumes from them
     what = "model" if settings.method == "full" else "adapter"
     say(f"train: {what} proved: loss {adapter['loss']:.3f} with it, {adapter['base_loss']:.3f} without")
-    counts = {"rows": len(rows), "left_out": len(proved.dropped), "updates": updates}
-    counts |= {"trainable_parameters": trainable}
+    counts = {"rows": len(learnt), "left_out": len(proved.dropped), "watched": watched}
+    counts |= {"updates": len(losses), "trainable_parameters": trainable}
     results = {
         "first_loss": losses[0] if losses else None,  # somebody may have deleted the log
         "last_loss": losses[-1] if losses else None,
-        "records": digest([row.record for row in rows]),
+        "watched": {"loss": best.loss, "update": best.update} if watched else None,
+        "records": digest([row.record for row in learnt]),
         "machine": machine,
         "base": student.digest,
     }
@@ -89,6 +99,9 @@ def follow(recipe: Recipe, run: Run) -> None:
     machine = run.freeze("train.machine", derive_machine)
     loop = _loop(student, proved_rows(recipe, run, student).rows, recipe.train, machine, run, ranks)
     loop.run(run.school / LOSSES, lambda *done, **facts: None)
+    if loop.spread:  # the first cannot do alone what it does next
+        loop.gathered()
+        mean_loss(loop.model, loop.rows[:PROVED])
     ranks.leave()
 
 
@@ -105,72 +118,16 @@ def proved_rows(recipe: Recipe, run: Run, student: Student) -> Proved:
 
 
 def _loop(
-    student: Student, rows: Sequence[Row], settings: Train, machine: dict[str, Any], run: Run, ranks: Ranks
+    student: Student, proved: Sequence[Row], settings: Train, machine: dict[str, Any], run: Run, ranks: Ranks
 ) -> Loop:
-    told = settings.model_dump(mode="json", exclude={"save_every"})
-    key = digest([VERSION, [[row.tokens, row.labels] for row in rows], told, machine, student.digest, ranks.size])
-    with ranks.first_alone():
-        model, tokens = fit(student, rows, settings, machine, run)
-    return Loop(model, rows, settings, Shelf(run.school / "checkpoints", key), tokens, ranks)
-
-
-def derive_machine() -> dict[str, Any]:
-    """What is derived from the hardware; frozen, so that a resume elsewhere trains the same way."""
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    bfloat = device == "cuda" and torch.cuda.is_bf16_supported()
-    return {"device": device, "dtype": "bfloat16" if bfloat else "float32"}
-
-
-def fit(student: Student, rows: Sequence[Row], settings: Train, machine: dict[str, Any], run: Run) -> tuple[Any, int]:
-    """What is trained, on the device, and how many tokens go through it at once.
-
-    Raises UserError where the rows do not fit this machine's memory.
-    """
-    model = load(student, settings, machine)
-    longest = max(len(row.tokens) for row in rows)
-    # a resume with other memory cuts the updates the same way, and so gets the same bits
-    name = f"train.room-{digest([student.digest, settings.model_dump(mode='json'), machine, longest])[:12]}"
-    room = Room(*run.freeze(name, lambda: find_room(model, rows, free_bytes(machine["device"]))))
-    say(f"train: {room.says()}")
-    if room.recompute:
-        with quiet():
-            model.enable_input_require_grads()
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-    return model, room.tokens
-
-
-def load(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
-    """All of the base, or an adapter on it, on the device; the same of every start."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    lora, weights = settings.lora, weights_of(settings, machine)
-    adapter = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        use_rslora=lora.rslora,
-        use_dora=lora.dora,
-        target_modules="all-linear" if lora.targets == "all-linear" else ["q_proj", "k_proj", "v_proj", "o_proj"],
-        task_type="CAUSAL_LM",
-    )
-    torch.manual_seed(settings.seed)
-    if settings.start:
-        model = open_trained(student, settings.start, weights.dtype, True, weights.four_bits_on)
-    else:
-        model = student.weights(weights.dtype, weights.four_bits_on)
-        if settings.method != "full":
-            with quiet():
-                model = get_peft_model(model, adapter)
-    return weights.there(model)
-
-
-def weights_of(settings: Train, machine: dict[str, Any]) -> Weights:
-    """What the base is loaded as; all weights are tuned in 32 bits, for an update is less than bfloat16 can hold."""
-    dtype = "float32" if settings.method == "full" else machine["dtype"]
-    return Weights(dtype, machine["device"], settings.method == "qlora")
+    watched, rows = list[Row](), list(proved)
+    if settings.watch and len(proved) >= FEWEST:
+        watched, rows = part(proved, roots(kin_of(born(run))), settings.watch)
+    told = settings.model_dump(mode="json", exclude={"save_every", "track"})
+    seen = [[[row.tokens, row.labels] for row in some] for some in (rows, watched)]
+    key = digest([VERSION, seen, told, machine, student.digest, ranks.size])
+    model, room = fit(student, max(len(row.tokens) for row in proved), settings, machine, run, ranks)
+    return Loop(model, rows, settings, Shelf(run.school / "checkpoints", key), room.tokens, ranks, watched)
 
 
 def _write_rows(rows: Sequence[Row], run: Run) -> None:
