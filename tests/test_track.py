@@ -39,6 +39,7 @@ def test_tensorboard_has_each_update(run: Run) -> None:
 def test_mlflow_has_each_update(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # without it only a server or a database, which is not here
     with track.tracked(("mlflow",), run, {"epochs": 2}) as hear:
         for line in LINES:
             hear(line)

@@ -78,7 +78,7 @@ def _loop(student: Any, folder: Path, watched: list[Row], **more: Any) -> loop.L
     settings = Train.model_validate(given | more)
     folder.mkdir(exist_ok=True)
     shelf = checkpoint.Shelf(folder / "checkpoints", "k")
-    return loop.Loop(fitting.load(student, settings, CPU), ROWS, settings, shelf, watched=watched)
+    return loop.Loop(fitting.load(student, settings, CPU), ROWS, settings, shelf).watch(watched)
 
 
 def _weights(one: loop.Loop) -> dict[str, Any]:

@@ -90,7 +90,8 @@ settings = Train.model_validate(told)
 model = fitting.load(Student(base, None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
 if both.size > 1:
     model = shard.spread(model, "cpu")
-one = loop.Loop(model, tiny.rows(20), settings, checkpoint.Shelf(work / "checkpoints", "k"), 80, both, tiny.rows(6, 5))
+shelf = checkpoint.Shelf(work / "checkpoints", "k")
+one = loop.Loop(model, tiny.rows(20), settings, shelf, 80, both).watch(tiny.rows(6, 5))
 def stop(done, *_, **__):
     if done == stop_at:
         os._exit(0)

@@ -49,11 +49,11 @@ class Loop:
         shelf: Shelf,
         tokens: int = MOST,
         ranks: Ranks | None = None,
-        watched: Sequence[Row] = (),
     ) -> None:
-        """`tokens` go through the model at once, at most; the `watched` rows are looked at and not learnt."""
+        """`tokens` go through the model at once, at most."""
         self.model, self.rows, self.settings, self.shelf = model, rows, settings, shelf
-        self.tokens, self.ranks, self.watched, self.looks = tokens, ranks or Ranks(), watched, Looks()
+        self.tokens, self.ranks, self.looks = tokens, ranks or Ranks(), Looks()
+        self.watched: Sequence[Row] = ()  # looked at and not learnt
         self.course = Course(len(rows), settings.batch_size, settings.epochs, settings.seed)
         self.head = Head(model)
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -65,6 +65,11 @@ class Loop:
         given = [{"params": group} for group in self.groups]
         self.rate = rate_of(settings, model.config.get_text_config().hidden_size)
         self.optimiser = torch.optim.AdamW(given, lr=self.rate, weight_decay=0.0, fused=fused)
+
+    def watch(self, rows: Sequence[Row]) -> Loop:
+        """Look at some rows while the others are learnt."""
+        self.watched = rows
+        return self
 
     def run(self, log: Path, advance: Advance, hear: Hear = lambda line: None) -> list[float]:
         """Train to the end; the mean loss of each update, in nats a label, of which `log` and `hear` get a line each.

@@ -127,7 +127,7 @@ def _loop(
     seen = [[[row.tokens, row.labels] for row in some] for some in (rows, watched)]
     key = digest([VERSION, seen, told, machine, student.digest, ranks.size])
     model, room = fit(student, max(len(row.tokens) for row in proved), settings, machine, run, ranks)
-    return Loop(model, rows, settings, Shelf(run.school / "checkpoints", key), room.tokens, ranks, watched)
+    return Loop(model, rows, settings, Shelf(run.school / "checkpoints", key), room.tokens, ranks).watch(watched)
 
 
 def _write_rows(rows: Sequence[Row], run: Run) -> None:
