@@ -73,7 +73,7 @@ def _may_mount() -> bool:
     return sys.platform == "linux" and os.geteuid() == 0 and shutil.which("mount") is not None
 
 
-@pytest.fixture(params=["disk", "limit"])
+@pytest.fixture(params=["disk", pytest.param("limit", marks=pytest.mark.slow)])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     """A disk of 1 MB, or files of at most 768 KB."""
     folder = tmp_path / "disk"
@@ -121,7 +121,7 @@ def test_import_of_a_file_too_big_for_the_disk(disk: Disk, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("disk", ["disk"], indirect=True)
-@pytest.mark.parametrize("leave", [0, 40 << 10])
+@pytest.mark.parametrize("leave", [0, pytest.param(40 << 10, marks=pytest.mark.slow)])
 def test_curate_on_a_full_disk(disk: Disk, tmp_path: Path, leave: int) -> None:
     recipe = put_rows(tmp_path, 400)
     assert disk.run("import", str(recipe)).code == 0

@@ -302,6 +302,7 @@ def test_an_unknown_record(project: Path) -> None:
     refused(commanded(project, "trace r1:0123456789"), "no record r1:0123456789 in this run", "The nearest ids: r1:")
 
 
+@pytest.mark.slow
 def test_a_corrupt_student_keeps_the_stages_before_it(project: Path) -> None:
     put(project, {"r.yaml": TRAIN % ("@/bad.gguf", "plain"), "data.jsonl": ROW_LINES, "bad.gguf": BAD_GGUF})
     refused(commanded(project, "run @/r.yaml"), "@/bad.gguf cannot be converted".replace("@", str(project)), "again")

@@ -214,7 +214,7 @@ def test_the_exam_over_imported_rows_is_asked_itself(server: OpenAIServer, proje
     assert all(entry.body["max_tokens"] == 256 for entry in server.bill)
 
 
-@pytest.mark.parametrize("method", ["answer", "evolve", "documents"])
+@pytest.mark.parametrize("method", ["answer", pytest.param("evolve", marks=pytest.mark.slow), "documents"])
 def test_what_is_not_endless_ends_as_the_run_does(server: OpenAIServer, project: Path, method: str) -> None:
     plan = chosen(server, project, method, 5000)
     told = estimate(plan, project)

@@ -30,6 +30,7 @@ def test_a_probe_trains_three_times_and_says_what_helps(tmp_path: Path, monkeypa
     assert "more data would help" in again.out
 
 
+@pytest.mark.slow
 def test_too_few_rows_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = tiny.project(tmp_path / "p", "{epochs: 1}", count=20)
     monkeypatch.chdir(project)

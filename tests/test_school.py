@@ -54,6 +54,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_asked(project: Path, monk
         estimate(load_recipe(project / "recipe.yaml", None), project)
 
 
+@pytest.mark.slow
 def test_the_command_says_it_as_json(project: Path) -> None:
     assert yearling(project, "import", "recipe.yaml").code == 0
     done = yearling(project, "estimate", "recipe.yaml", "--json")

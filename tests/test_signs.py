@@ -81,6 +81,7 @@ def test_what_shows_no_sign_passes(prompt: str, completion: str, change: type[st
     check(change(prompt), change(completion))
 
 
+@pytest.mark.slow
 def test_planted_rows_that_show_no_sign_pass() -> None:
     for line in lines():
         row = planted_row(line)

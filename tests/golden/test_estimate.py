@@ -60,6 +60,7 @@ def compared(project: Path, recipe: dict[str, Any]) -> tuple[dict[str, Any], Man
     return before, made
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_finished_run_asks_for_nothing_more(golden: tuple[Run, Done]) -> None:
     run, _ = golden

@@ -65,6 +65,7 @@ def test_the_same_command_again_does_nothing(golden: Golden) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in run.path.rglob("*.manifest.json")}
 
 
+@pytest.mark.slow
 def test_a_larger_num_tops_up_from_the_ledger(golden: Golden, tmp_path: Path) -> None:
     run, _ = golden
     copy = tmp_path / "project"
