@@ -213,7 +213,7 @@ def test_an_adapter_is_gone_on_with(student: Any, trained: tuple[Path, float], t
 
 def test_the_usual_rate_is_that_of_the_method_and_of_the_width() -> None:
     assert [fitting.rate_of(Train(method=method), 4096) for method in ("lora", "qlora", "full")] == [2e-4, 2e-4, 2e-5]
-    assert fitting.rate_of(Train(), 8192) == 1e-4
+    assert fitting.rate_of(Train(), 1024) == 4e-4
     assert fitting.rate_of(Train(learning_rate=1e-3), 64) == 1e-3
 
 

@@ -5,6 +5,7 @@ In: a student, the recipe's train section. Out: models of transformers, with PEF
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
 from yearling.progress import say
@@ -47,12 +48,13 @@ def weights_of(settings: Train, machine: dict[str, Any]) -> Weights:
 def rate_of(settings: Train, width: int) -> float:
     """The peak learning rate for a base of a width (numbers of its hidden states).
 
-    At LLaMA-7B's width it is that of QLoRA for an adapter, and Alpaca's for all weights; at twice the width QLoRA takes
-    half (Dettmers et al. 2023, table 9), and so for widths between and beyond.
+    At LLaMA-7B's width it is that of QLoRA for an adapter (Dettmers et al. 2023, table 9), and Alpaca's for all
+    weights. Wider models want less, narrower ones more: by the root of the width, which lies between QLoRA's own step
+    to wider ones (half of the rate at twice the width) and none.
     """
     if settings.learning_rate != "auto":
         return settings.learning_rate
-    return RATES[settings.method] * WIDTH / width
+    return RATES[settings.method] * sqrt(WIDTH / width)
 
 
 def says(settings: Train, machine: dict[str, Any]) -> str:
