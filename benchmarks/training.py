@@ -29,12 +29,12 @@ from rich.console import Console
 from rich.table import Table
 from sides import FailedError, environment, run
 
-from yearling.generate.seeds import load_seeds
+from yearling.generate.seeds import as_records, load_seeds
 from yearling.measure.accepted import accepted_split
 from yearling.recipe import Student as Settings
 from yearling.recipe import Train
 from yearling.recipe_file import load_recipe
-from yearling.record import Message, Origin, Record
+from yearling.record import Record
 from yearling.run_folder import open_run
 from yearling.students.load import Student, open_student
 from yearling.students.proof import prove_rows
@@ -97,7 +97,7 @@ def main() -> None:
         for title in given.only:
             if title == "rates":
                 found = list(_rates(student, learnt, held))
-                result |= {f"ratio_{name}_rates_loss": min(side["loss"] for side in found[1:]) / found[0]["loss"]}
+                result |= {k: v for k, v in _ratios(f"{name}_rates", found).items() if k.endswith("loss")}
             else:
                 found = [_side(student, learnt, held, COMMON, *side) for side in TABLES[title]]
                 result |= _ratios(f"{name}_{title}", found)
@@ -113,13 +113,7 @@ def _records(folder: Path | None) -> list[Record]:
     if folder:
         run = open_run(folder.resolve().parents[1], folder.name)
         return accepted_split(run, load_recipe(run.path / "recipe.yaml"), "train")
-    return [
-        Record(
-            (Message("user", f"{seed.instruction}\n\n{seed.input}".strip()), Message("assistant", seed.output)),
-            Origin("seed", seed.id, place),
-        )
-        for place, seed in enumerate(load_seeds(None))
-    ]
+    return as_records(load_seeds(None))
 
 
 def _rows(student: Student, records: list[Record], count: int) -> tuple[list[Row], list[Row]]:
@@ -138,6 +132,9 @@ def _rates(student: Student, rows: list[Row], held: list[Row]) -> Iterator[dict[
     for name, script, more in PEERS:
         short = settings | {"epochs": 0.5, "learning_rate": RATES[0]}
         pace = _side(student, rows, held, short, f"{name}, its pace", script, more)
+        if "failed" in pace:
+            yield pace
+            continue
         for rate in RATES:
             long = short | {"epochs": 0.5 * own["seconds"] / pace["seconds"], "learning_rate": rate}
             yield _side(student, rows, held, long, f"{name}, {rate:g}", script, more)

@@ -56,20 +56,41 @@ def _pass(room: Room) -> tuple[int, int, bool]:
     return room.tokens, LONGEST, room.recompute
 
 
-@given(st.floats(0.3, 0.99))
-def test_each_change_that_is_named_makes_it_fit(share: float) -> None:
-    needs, longest = _adapted(), 200_000
-    free = needs.weights + (needs.asked(longest) - needs.weights) * share
-    half = (value / 2 for value in (needs.weights, needs.layered, LEAST / 4, needs.kept, needs.anew, needs.once))
-    small = Needs(needs.parameters, needs.width, needs.layers, *half)
+def _scaled(needs: Needs, share: float) -> Needs:
+    """The needs of a base of so many times the parameters."""
+    fixed = LEAST + share * (needs.fixed - LEAST)
+    rest = (share * value for value in (needs.kept, needs.anew, needs.once))
+    weights, layered = share * needs.weights, share * needs.layered
+    return Needs(int(share * needs.parameters), needs.width, needs.layers, weights, layered, fixed, *rest)
+
+
+BILLION = Needs(10**9, 2048, 16, 4e9, 3e9, LEAST + 1e8, 4e6, 2e5, 1e6)  # about, in float32
+
+
+@given(st.floats(0.2, 0.99), st.booleans())
+def test_each_change_that_is_named_makes_it_fit(share: float, another: bool) -> None:
+    needs, longest = BILLION, 4000
+    free = share * needs.asked(longest)
+    others = {"train.method: other": _scaled(needs, 0.1), "train.method: worse": needs} if another else {}
+    assert needs.room(longest, free) is None
     with pytest.raises(UserError) as refused:
-        find_room(needs, longest, free, lambda: {"train.method: other": small, "train.method: worse": needs})
-    said = str(refused.value)
-    assert "train.method: worse" not in said
-    assert ("train.method: other" in said) == (small.room(longest, free) is not None)
-    if cut := re.search(r"student\.max_seq_length: (\d+)", said):
-        assert needs.room(int(cut[1]), free) and not needs.room(int(cut[1]) + 2, free)
-    assert said.count(";") <= 2 and said.count("train.method: other") + said.count("a machine with")
+        find_room(needs, longest, free, lambda: others)
+    changes = str(refused.value).split("Any of these makes it fit: ")[1].rstrip(".").split("; ")
+    assert 1 <= len(changes) <= 3
+    for change in changes:
+        number = float(re.findall(r"[\d,.]*\d", change)[0].replace(",", ""))
+        if change.startswith("train.method: other"):
+            assert others["train.method: other"].room(longest, free)
+        elif change.startswith("student.max_seq_length"):
+            assert needs.room(int(number), free) and not needs.room(int(number) + 2, free)
+        elif change.startswith("a student.base"):
+            assert _scaled(needs, (number - 1) / 1e3).room(longest, free)  # told in whole millions
+        else:
+            assert change.startswith("a machine with") and needs.room(longest, (number + 0.1) * 1e9)
+
+
+def _room(student: Any, settings: Train) -> Room:
+    return fitting.room_of(fitting.needs(student, settings, CPU), student, settings, CPU, LONGEST)
 
 
 def test_all_weights_that_do_not_fit_are_told_to_try_an_adapter(
@@ -78,8 +99,8 @@ def test_all_weights_that_do_not_fit_are_told_to_try_an_adapter(
     student = tiny.saved(tmp_path, vocab_size=100_000, hidden_size=64)
     monkeypatch.setattr(fitting, "free_bytes", lambda device: int(LEAST * SPARE + 80e6))
     with pytest.raises(UserError, match=r"Any of these makes it fit: train\.method: lora \(takes"):
-        fitting.room_of(student, Train(method="full"), CPU, LONGEST)
-    assert fitting.room_of(student, Train(), CPU, LONGEST).tokens >= LONGEST
+        _room(student, Train(method="full"))
+    assert _room(student, Train()).tokens >= LONGEST
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

@@ -40,9 +40,9 @@ def test_rows_that_are_there_are_counted_out(project: Path) -> None:
     assert training["tokens"]["median"] <= training["tokens"]["p99"] <= training["tokens"]["longest"]
     assert training["cost_usd"] == pytest.approx(training["seconds"] * 0.001)
     assert 0 < training["memory"]["bytes"] < training["memory"]["free"]
-    console = Console(file=io.StringIO(), width=200)
-    console.print(view(told))
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(view(told))
+    text = shown.getvalue()
     assert "16 (accepted)" in text and "none is cut" in text and "updates, $" in text
     assert not (Run(project, "tiny").path / "frozen.json").exists(), "an estimate freezes nothing"
 

@@ -49,11 +49,10 @@ def test_mlflow_has_each_update(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
     assert its.data.params == {"epochs": "2"} and its.info.run_name == "one"
 
 
-def test_a_tracker_that_is_missing_is_told_before_it_starts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    missing = pytest.raises(UserError, match=r"names wandb, which is not installed\. Run `pip install wandb`")
-    with missing, track.tracked(("wandb",), run, {}):
-        pytest.fail("it started")
+    with pytest.raises(UserError, match=r"names wandb, which is not installed\. Run `pip install wandb`"):
+        track.check_tracker("wandb")
 
 
 def test_a_tracker_that_fails_is_left_out_and_the_others_hear_on(
@@ -67,11 +66,18 @@ def test_a_tracker_that_fails_is_left_out_and_the_others_hear_on(
         if line["step"] == 2:
             raise ConnectionError("the server is gone\nand more")
 
-    trackers = {"wandb": lambda *_: nullcontext(fails), "trackio": lambda *_: nullcontext(heard.append)}
+    trackers = {"tensorboard": lambda *_: nullcontext(fails), "trackio": lambda *_: nullcontext(heard.append)}
     monkeypatch.setattr(track, "_TRACKERS", trackers)
-    monkeypatch.setattr(track, "check_tracker", lambda name: None)
-    with track.tracked(("wandb", "trackio"), run, {}) as hear:
+    with track.tracked(("tensorboard", "trackio"), run, {}) as hear:
         for line in LINES:
             hear(line)
     assert heard == LINES
-    assert capsys.readouterr().err == "train: wandb hears no more: the server is gone\n"
+    assert capsys.readouterr().err == "train: tensorboard hears no more: the server is gone\n"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_tracker_that_does_not_start_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://at.all")
+    told = pytest.raises(UserError, match=r"train\.track: mlflow does not start: .*nowhere")
+    with told, track.tracked(("mlflow",), run, {}):
+        pytest.fail("it started")

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
+
+from yearling.recipe import Student
+from yearling.students.load import open_student
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TRAINING = """
@@ -26,13 +30,16 @@ torch.set_num_threads(int(sys.argv[4]))
 settings = Train.model_validate_json(sys.argv[5])
 model = fitting.load(Student(base, None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
 one = loop.Loop(model, tiny.rows(30), settings, checkpoint.Shelf(work / "checkpoints", "k"))
+timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL))
+timer.daemon = True  # a training that ends before is not killed
 if after:
-    threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    timer.start()
 one.run(work / "losses.jsonl", lambda *done, **facts: None)
 model.save_pretrained(work / "adapter")
 """
 
 
+REAL = {"epochs": 1, "batch_size": 3, "save_every": 1, "learning_rate": 1e-3}
 TINY = {"epochs": 40, "batch_size": 2, "save_every": 2, "lora": {"r": 4, "dropout": 0.1}}
 
 
@@ -58,3 +65,25 @@ def test_ten_kills_change_no_bit(tmp_path: Path) -> None:
     adapters = [(work / "adapter" / "adapter_model.safetensors").read_bytes() for work in (whole, killed)]
     assert adapters[0] == adapters[1]
     assert (whole / "losses.jsonl").read_text() == (killed / "losses.jsonl").read_text()
+
+
+def test_kills_on_a_real_model_change_rounding_at_most(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    student = open_student(Student(base="shipped:smollm2-135m-instruct"))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for work in (whole, killed):
+        work.mkdir()
+    assert _train(student.folder, whole, 0, REAL, 2) == 0
+    kills = 0
+    for after in range(2, 20):  # seconds: each gets some updates further; the first may be killed before a checkpoint
+        if _train(student.folder, killed, after, REAL, 2) == 0:
+            break
+        kills += bool(list((killed / "checkpoints").glob("update-*.safetensors")))
+    else:
+        pytest.fail("it never came to its end")
+    assert kills, "it was never killed between two checkpoints"
+    first, second = (load_file(work / "adapter" / "adapter_model.safetensors") for work in (whole, killed))
+    assert first.keys() == second.keys() and any(tensor.abs().max() > 0 for tensor in first.values())
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=1e-4, atol=1e-6)

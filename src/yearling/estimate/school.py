@@ -17,11 +17,11 @@ from statistics import median
 from typing import Any
 
 from yearling.errors import UserError
-from yearling.generate.seeds import load_seeds
+from yearling.generate.seeds import as_records, load_seeds
 from yearling.measure.accepted import accepted_split
 from yearling.progress import progress
 from yearling.recipe import Recipe
-from yearling.record import Message, Origin, Record
+from yearling.record import Record
 from yearling.run_folder import Run
 from yearling.students.load import Student, open_student
 from yearling.students.proof import Proved, prove_rows
@@ -44,14 +44,15 @@ def training_ahead(recipe: Recipe, run: Run) -> dict[str, Any]:
     """
     assert recipe.student is not None and recipe.train is not None
     student, settings = open_student(recipe.student), recipe.train
-    records, at_hand = _records(recipe, run)
+    records, whose = _records(recipe, run)
     limit = recipe.student.max_seq_length
     proved = prove_rows(student, records, None if limit == "auto" else limit)
     proved.hold()
     lengths = sorted(len(row.tokens) for row in proved.rows)
     machine = derive_machine()
-    room, takes = room_of(student, settings, machine, lengths[-1]), needs(student, settings, machine)
-    count = len(lengths) if at_hand else _coming(recipe)
+    takes = needs(student, settings, machine)
+    room = room_of(takes, student, settings, machine, lengths[-1])
+    count = _count(recipe, run, len(lengths) if whose == "accepted" else None)
     updates = Course(count, settings.batch_size, settings.epochs, settings.seed).updates
     seconds = updates * _seconds_an_update(student, recipe, machine, room, proved.rows, takes.layers)
     hour = recipe.budget.hour_usd
@@ -60,7 +61,7 @@ def training_ahead(recipe: Recipe, run: Run) -> dict[str, Any]:
         "parameters": takes.parameters,
         "machine": says(settings, machine),
         "rows": count,
-        "rows_from": "accepted" if at_hand else "seeds",
+        "rows_from": whose,
         "left_out": len(proved.dropped),
         "tokens": {
             "median": lengths[len(lengths) // 2],
@@ -79,28 +80,26 @@ def training_ahead(recipe: Recipe, run: Run) -> dict[str, Any]:
     }
 
 
-def _records(recipe: Recipe, run: Run) -> tuple[Sequence[Record], bool]:
-    """The rows of the train split, where curate has spoken; before it, the seeds. And whether they are those."""
-    if run.manifest("curate" if recipe.curate else "import"):
-        return accepted_split(run, recipe, "train"), True
-    seeds = load_seeds(recipe.generate.seeds if recipe.generate else None)
-    return [
-        Record(
-            (Message("user", f"{seed.instruction}\n\n{seed.input}".strip()), Message("assistant", seed.output)),
-            Origin("seed", seed.id, place),
-        )
-        for place, seed in enumerate(seeds)
-    ], False
-
-
-def _coming(recipe: Recipe) -> int:
-    """Rows of the train split if all that are wanted come and all are accepted."""
+def _records(recipe: Recipe, run: Run) -> tuple[Sequence[Record], str]:
+    """The rows of the train split, where curate has spoken; before it, the seeds. And which of the two they are."""
+    born = "generate" if recipe.generate else "import"
+    if run.manifest("curate" if recipe.curate else born):
+        return accepted_split(run, recipe, "train"), "accepted"
     if recipe.generate is None:
         raise UserError(
             "the rows that are to be learnt are not there yet. Run `yearling import` and `yearling curate` first; they "
             "cost nothing."
         )
-    return max(round(recipe.generate.num * (1 - (recipe.curate.test if recipe.curate else 0.0))), 1)
+    return as_records(load_seeds(recipe.generate.seeds)), "seeds"
+
+
+def _count(recipe: Recipe, run: Run, known: int | None) -> int:
+    """Rows of the train split: those that are `known`, and what is still to be generated, if all of it is accepted."""
+    made = run.manifest("generate") if known is not None else None
+    wanted = recipe.generate.num if recipe.generate else 0
+    coming = wanted - (made.settings["generate"]["num"] if made else 0)
+    share = 1 - (recipe.curate.test if recipe.curate else 0.0)
+    return (known or 0) + max(round(coming * share), 0 if known else 1)
 
 
 def _most(room: Room, proved: Proved, batch: int) -> int:

@@ -15,13 +15,11 @@ import httpx
 from yearling.errors import ProofError
 from yearling.llama import Server
 from yearling.measure.perplexity import Scores, common_prefix, in_template, ratio, score_file
-from yearling.progress import say
 from yearling.record import Message, Record
 from yearling.students.load import Student
 
 # Perplexity of the file over that of the merged model in float32.
 BOUNDS = {"f16": 1.002, "q8_0": 1.01, "q4_k_m": 1.10}
-DOUBT = 3.0
 QUESTION = "What is the capital of France?"
 Texts = Sequence[tuple[str, str]]
 
@@ -72,22 +70,12 @@ def prove_parity(gguf: Path, kind: str, merged: Scores, texts: Texts, tick: Call
             abs(a - b) for x, y in zip(found.logprobs, merged.logprobs, strict=True) for a, b in zip(x, y, strict=True)
         ),
     }
-    said = f"parity proof: perplexity of {gguf.name} is {value:.4f} of the merged model's, more than {BOUNDS[kind]}"
-    if not holds(kind, value, low):
-        raise ProofError(f"{said}. The file does not hold the model that was trained; do not ship it.")
-    if value > BOUNDS[kind]:
-        say(f"{said}; by {len(texts)} rows it cannot be told from that ({low:.4f} to {high:.4f}): give it more rows")
+    if not value <= BOUNDS[kind]:
+        raise ProofError(
+            f"parity proof: perplexity of {gguf.name} is {value:.4f} of the merged model's, more than {BOUNDS[kind]}. "
+            "The file does not hold the model that was trained; do not ship it."
+        )
     return facts
-
-
-def holds(kind: str, value: float, low: float) -> bool:
-    """Whether a ratio may be one within the bound: few rows that happen to be hard for 8 bits condemn no file.
-
-    `low` is the lower end of its 95 % interval. However few the rows, no more than DOUBT times the bound's excess is
-    taken for chance.
-    """
-    bound = BOUNDS[kind]
-    return value <= bound or (low <= bound and value <= 1 + DOUBT * (bound - 1))
 
 
 def prove_answer(gguf: Path, student: Student) -> dict[str, Any]:

@@ -6,13 +6,14 @@ In: a JSONL file, or the shipped tasks. Out: Seeds, or one error that names the 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from yearling.errors import UserError
-from yearling.record import digest
+from yearling.record import Message, Origin, Record, digest
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,17 @@ def load_seeds(path: Path | None) -> list[Seed]:
     if not seeds:
         raise UserError(f"{where} holds no seed tasks. Write one JSON object a line: instruction, input, output.")
     return seeds if path else _with_examples(seeds)
+
+
+def as_records(seeds: Sequence[Seed]) -> list[Record]:
+    """Seed tasks as conversations of one question and its answer."""
+    return [
+        Record(
+            (Message("user", f"{seed.instruction}\n\n{seed.input}".strip()), Message("assistant", seed.output)),
+            Origin("seed", seed.id, place),
+        )
+        for place, seed in enumerate(seeds)
+    ]
 
 
 def _with_examples(seeds: list[Seed]) -> list[Seed]:

@@ -23,7 +23,10 @@ FAST = ("avx512_bf16", "amx_bf16")  # what a processor that multiplies bfloat16 
 
 
 # Of each dtype, why it is taken.
-WHY = {"bfloat16": "this device multiplies it faster than float32", "float32": "this device is no faster with less"}
+WHY = {
+    "bfloat16": "this device multiplies it faster than float32",
+    "float32": "bfloat16 is not known to be faster here",
+}
 
 
 def derive_machine() -> dict[str, Any]:
@@ -124,8 +127,10 @@ def _adapter(settings: Train) -> Any:
     )
 
 
-def room_of(student: Student, settings: Train, machine: dict[str, Any], longest: int, processes: int = 1) -> Room:
-    """How updates are cut on this machine; raises UserError where a row of `longest` tokens does not fit."""
+def room_of(
+    takes: Needs, student: Student, settings: Train, machine: dict[str, Any], longest: int, processes: int = 1
+) -> Room:
+    """How updates of a training with these needs are cut here; raises UserError where the longest row does not fit."""
 
     def others() -> dict[str, Needs]:
         methods = {"full": ["lora"], "lora": ["qlora"] if machine["device"] == "cuda" else []}.get(settings.method, [])
@@ -134,7 +139,7 @@ def room_of(student: Student, settings: Train, machine: dict[str, Any], longest:
             for name in methods
         }
 
-    return find_room(needs(student, settings, machine), longest, free_bytes(machine["device"]), others, processes)
+    return find_room(takes, longest, free_bytes(machine["device"]), others, processes)
 
 
 def fit(
@@ -148,9 +153,9 @@ def fit(
     # a resume with other memory cuts the updates the same way, and so gets the same bits
     told = [student.digest, settings.model_dump(mode="json"), machine, longest, ranks.size]
     with ranks.first_alone():
-        given = run.freeze(
-            f"train.room-{digest(told)[:12]}", lambda: room_of(student, settings, machine, longest, ranks.size)
-        )
+        name = f"train.room-{digest(told)[:12]}"
+        takes = needs(student, settings, machine)
+        given = run.freeze(name, lambda: room_of(takes, student, settings, machine, longest, ranks.size))
         room = Room(*given)
         if ranks.first:
             say(f"train: {room.says()}")

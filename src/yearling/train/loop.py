@@ -214,8 +214,9 @@ class Loop:
         """The norm of the gradient, which is cut to CLIP."""
         grads = [[weight.grad for weight in group if weight.grad is not None] for group in self.groups]
         norm = math.hypot(*(float(whole(torch.nn.utils.get_total_norm(some))) for some in grads))
-        for grad in (grad for some in grads for grad in some):
-            grad.mul_(min(CLIP / (norm + 1e-6), 1.0))
+        if norm > CLIP:
+            for some in grads:
+                torch._foreach_mul_(some, CLIP / norm)
         return norm
 
     def _step(self, update: int) -> float:

@@ -20,14 +20,18 @@ LOGITS = {"cpu": 1 << 24, "cuda": 1 << 28, "mps": 1 << 26}  # at once: tokens ti
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 1e-2}  # of the loss, between two ways to it
 
 
+def body_of(model: Any) -> Any:
+    """The part of one of transformers' causal models that gives hidden states, under an adapter or without."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return getattr(plain, plain.base_model_prefix)
+
+
 class Head:
     """What turns a model's hidden states into the loss; `model` is one of transformers', with or without an adapter."""
 
     def __init__(self, model: Any) -> None:
-        plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.body = getattr(plain, plain.base_model_prefix)
-        self.output = plain.get_output_embeddings()
-        self.cap = getattr(plain.config.get_text_config(), "final_logit_softcapping", None)  # Gemma 2
+        self.body, self.output = body_of(model), model.get_output_embeddings()
+        self.cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)  # Gemma 2
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """The sum over the labels of a batch, in nats."""

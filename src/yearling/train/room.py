@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from yearling.errors import UserError
 from yearling.machine import free_memory
-from yearling.train.loss import LOGITS
+from yearling.train.loss import LOGITS, body_of
 
 SPARE = 1.5  # times what is reckoned beside the weights has to be free
 MOMENTS = 3  # of the size of what is trained: gradient and two moments of the optimiser
@@ -99,9 +99,7 @@ def needs_of(model: Any, device: str, four_bits: bool = False) -> Needs:
         inner = [part.weight for part in model.modules() if isinstance(part, Linear) and part is not head]
         weights -= sum(x.numel() * (x.element_size() - FOUR_BITS) for x in inner if not x.requires_grad)
     layer = float(size * _layer(shape))
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    ours = list(getattr(plain, plain.base_model_prefix).layers.parameters())
-    layered = sum(weight.numel() * weight.element_size() for weight in ours)
+    layered = sum(weight.numel() * weight.element_size() for weight in body_of(model).layers.parameters())
     return Needs(
         parameters=sum(weight.numel() for weight in base) or model.num_parameters(),
         width=width,

@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from yearling.train.loss import body_of
+
 
 def spread(model: Any, device: str) -> Any:
     """The model with its layers in parts, and all of it on the device; every process calls it."""
@@ -19,8 +21,7 @@ def spread(model: Any, device: str) -> Any:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device, (dist.get_world_size(),))
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    for layer in getattr(plain, plain.base_model_prefix).layers:
+    for layer in body_of(model).layers:
         fully_shard(layer, mesh=mesh)
         layer.set_gradient_divide_factor(1.0)  # an update's loss is one sum over all of its labels
         layer.set_force_sum_reduction_for_comms(True)  # gloo knows no other

@@ -27,7 +27,7 @@ from yearling.train.fitting import derive_machine, fit, says, weights_of
 from yearling.train.loop import Loop
 from yearling.train.proof import PROVED, mean_loss, prove_adapter
 from yearling.train.ranks import Ranks, join_ranks
-from yearling.train.track import tracked
+from yearling.train.track import check_tracker, tracked
 from yearling.train.watch import FEWEST, part
 
 LOSSES = "losses.jsonl"
@@ -44,6 +44,8 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     start = settings.lora.start
     if start and (settings.method == "full" or not is_adapter(start)):
         raise UserError(f"train.lora.start {start} holds no adapter to go on from, or train.method is full.")
+    for name in settings.track:
+        check_tracker(name)
     student = open_student(recipe.student)
     tokenizer = prove_tokenizer(student, run, recipe.student.base)
     proved = proved_rows(recipe, run, student)

@@ -6,6 +6,7 @@ A tracker that fails in the middle is left out from there on, with a line: the t
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,20 +25,26 @@ Hear = Callable[[Line], None]
 def tracked(names: Sequence[Tracker], run: Run, settings: Mapping[str, Any]) -> Iterator[Hear]:
     """What takes each update's line (`step`, `loss` …) and hands it on to every tracker named.
 
-    Raises UserError where one is not installed, before anything is trained.
+    Raises UserError where one does not start.
     """
-    for name in names:
-        check_tracker(name)
     with ExitStack() as open_ones:
-        hearing = {name: open_ones.enter_context(_TRACKERS[name](run, settings)) for name in names}
+        hearing = {}
+        for name in names:
+            fails = _errors(name)
+            try:
+                hearing[name] = open_ones.enter_context(_TRACKERS[name](run, settings)), fails
+            except fails as error:
+                raise UserError(
+                    f"train.track: {name} does not start: {_line(error)}. Mend it, or leave it out."
+                ) from None
 
         def hear(line: Line) -> None:
-            for name, tell in list(hearing.items()):
+            for name, (tell, fails) in list(hearing.items()):
                 try:
                     tell(line)
-                except Exception as error:  # whatever a tracker's server or disk may do
+                except fails as error:
                     del hearing[name]
-                    say(f"train: {name} hears no more: {str(error).splitlines()[0] if str(error) else repr(error)}")
+                    say(f"train: {name} hears no more: {_line(error)}")
 
         yield hear
 
@@ -46,6 +53,19 @@ def check_tracker(name: Tracker) -> None:
     """Raise UserError where a tracker is not installed."""
     if importlib.util.find_spec(name) is None:
         raise UserError(f"train.track names {name}, which is not installed. Run `pip install {name}`, or leave it out.")
+
+
+def _errors(name: Tracker) -> tuple[type[Exception], ...]:
+    """What a tracker's disk or network raises, and what it raises of its own."""
+    if name == "wandb":
+        return (OSError, importlib.import_module("wandb.errors").Error)
+    if name == "mlflow":
+        return (OSError, importlib.import_module("mlflow.exceptions").MlflowException)
+    return (OSError,)
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), repr(error)).rstrip(".")
 
 
 def _numbers(line: Line) -> dict[str, float]:
