@@ -190,8 +190,12 @@ def require_train() -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence transformers' bars and warnings: what matters is said by the stages."""
+    import logging as python_logging
+
     from transformers.utils import logging
 
+    # when PEFT imports it, it warns of fast kernels for CPUs that nothing here asks for
+    python_logging.getLogger("bitsandbytes").setLevel(python_logging.ERROR)
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

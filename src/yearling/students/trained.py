@@ -29,7 +29,7 @@ def open_trained(
     """The base with the adapter of a folder, or the whole model that lies there; for the weights see `Student`."""
     if not is_adapter(folder):
         return Student(str(folder), None, None, "").weights(dtype)
-    from peft import PeftModel
-
     with quiet():
+        from peft import PeftModel
+
         return PeftModel.from_pretrained(student.weights(dtype, four_bits_on), str(folder), is_trainable=trainable)

@@ -99,11 +99,11 @@ def needs(student: Student, settings: Train, machine: dict[str, Any]) -> Needs:
 
 def _adapted(model: Any, settings: Train) -> Any:
     """The model with a new adapter, unless all of its weights are tuned."""
-    from peft import get_peft_model
-
     if settings.method == "full":
         return model
     with quiet():
+        from peft import get_peft_model
+
         return get_peft_model(model, _adapter(settings))
 
 
