@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import short_lived
 import tiny
 import torch
 
 from yearling.recipe import Student
-from yearling.students.load import open_student
+from yearling.students import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-TRAINING = """
-import os, signal, sys, threading
-from pathlib import Path
-import tiny, torch
-from yearling.recipe import Train
-from yearling.students.load import Student
-from yearling.train import checkpoint, fitting, loop
-base, work, after = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
-torch.set_num_threads(int(sys.argv[4]))
-settings = Train.model_validate_json(sys.argv[5])
-model = fitting.load(Student(base, None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
-one = loop.Loop(model, tiny.rows(30), settings, checkpoint.Shelf(work / "checkpoints", "k"))
-timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL))
-timer.daemon = True  # a training that ends before is not killed
-if after:
-    timer.start()
-one.run(work / "losses.jsonl", lambda *done, **facts: None)
-model.save_pretrained(work / "adapter")
-"""
+# Each training is a process of its own, forked from one that has done its imports and nothing else.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["torch", "peft", "transformers.models.llama.modeling_llama", "yearling.train.loop"])
 
 
 REAL = {"epochs": 1, "batch_size": 3, "save_every": 1, "learning_rate": 1e-3}
@@ -44,10 +27,11 @@ TINY = {"epochs": 40, "batch_size": 2, "save_every": 2, "lora": {"r": 4, "dropou
 
 
 def _train(base: str, work: Path, after: float, settings: dict[str, Any] = TINY, threads: int = 1) -> int:
-    command = [sys.executable, "-c", TRAINING, base, str(work), str(after), str(threads), json.dumps(settings)]
-    done = subprocess.run(command, cwd=Path(tiny.__file__).parent, capture_output=True, text=True, check=False)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
+    process = PROCESSES.Process(target=short_lived.train, args=(base, work, after, settings, threads))
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode
 
 
 def test_ten_kills_change_no_bit(tmp_path: Path) -> None:
@@ -70,7 +54,7 @@ def test_ten_kills_change_no_bit(tmp_path: Path) -> None:
 def test_kills_on_a_real_model_change_rounding_at_most(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    student = open_student(Student(base="shipped:smollm2-135m-instruct"))
+    student = load.open_student(Student(base="shipped:smollm2-135m-instruct"))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for work in (whole, killed):
         work.mkdir()

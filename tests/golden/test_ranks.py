@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,18 +31,24 @@ def _torchrun(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = tiny.project(tmp_path / "one", TRAIN), tiny.project(tmp_path / "two", TRAIN)
-    for project in (one, two):
-        monkeypatch.chdir(project)
-        done = yearling(project, "import", "recipe.yaml")
-        assert done.code == 0, done.err
-    monkeypatch.chdir(one)
-    done = yearling(one, "train", "recipe.yaml")
-    assert done.code == 0, done.err
-    both = _torchrun(two, "train")
-    assert both.returncode == 0, both.stderr
-    assert both.stderr.count("adapter proved") == 1
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A project that one process trained, one that two did, and what those two said."""
+    one, two = (tiny.project(tmp_path_factory.mktemp("ranks") / name, TRAIN) for name in ("one", "two"))
+    for project, verbs in ((one, ("import", "train")), (two, ("import",))):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(project)
+            for verb in verbs:
+                done = yearling(project, verb, "recipe.yaml")
+                assert done.code == 0, done.err
+    together = _torchrun(two, "train")
+    assert together.returncode == 0, together.stderr
+    return one, two, together.stderr
+
+
+def test_two_processes_train_as_one(both: tuple[Path, Path, str]) -> None:
+    one, two, said = both
+    assert said.count("adapter proved") == 1
     assert _losses(two) == pytest.approx(_losses(one), rel=1e-4)
     assert len(_losses(one)) == 9 and _losses(one)[-1] < 0.9 * _losses(one)[0]
     again = _torchrun(two, "train")
@@ -49,16 +56,10 @@ def test_two_processes_train_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "torchrun is for `yearling train`" in _torchrun(two, "import").stderr
 
 
-def test_layers_that_are_spread_over_two_processes_train_as_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, two = tiny.project(tmp_path / "one", TRAIN), tiny.project(tmp_path / "two", TRAIN)
-    for project in (one, two):
-        monkeypatch.chdir(project)
-        assert yearling(project, "import", "recipe.yaml").code == 0
-    monkeypatch.chdir(one)
-    assert yearling(one, "train", "recipe.yaml").code == 0
-    assert _torchrun(two, "train").returncode == 0
+def test_layers_that_are_spread_over_two_processes_train_as_one(both: tuple[Path, Path, str], tmp_path: Path) -> None:
+    one, before, _ = both
+    two = tmp_path / "two"
+    shutil.copytree(before, two)
     # as if the model had not fitted into one process
     frozen = two / "runs" / "tiny" / "frozen.json"
     told = json.loads(frozen.read_text(encoding="utf-8"))

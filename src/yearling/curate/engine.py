@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from yearling.errors import UserError
@@ -22,9 +24,10 @@ from yearling.run_folder import read_json, write_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DONE = "done.json"
+DONE, COUNT = "done.json", "rows.txt"
+LOOK_S = 1.0  # between two looks at how far a step is
 BATCH = 16_384  # rows a worker holds at once
-GROUP = 500_000  # rows of one query: what is lost where one fails
+GROUP = 1_000_000  # rows of one query: what is lost where one fails; each starts its processes anew
 SMALL = 20_000  # rows for which starting processes would cost more than they save
 RETRIES = 2  # of a whole step, on a cluster
 
@@ -83,10 +86,32 @@ def map_files(
     spread = rows > SMALL and not _on_cluster()
     for number, group in enumerate(_groups(sizes)):
         some = [files[place] for place in group]
-        found += _step(partial(_map, some, columns, worker, schema, spread), out / f"group-{number:04d}")
-        done += sum(sizes[place] for place in group)
+        inside, size = out / f"group-{number:04d}", sum(sizes[place] for place in group)
+        with _watched(inside / COUNT, told, done, size, rows):
+            found += _step(partial(_map, some, columns, worker, schema, spread), inside)
+        done += size
         told(done, rows)
     return found
+
+
+@contextmanager
+def _watched(count: Path, told: Told, before: int, size: int, of: int) -> Iterator[None]:
+    """Tell now and then how many rows are done: those before, and of `size` those that a step's processes noted."""
+    over = Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK_S):
+            if count.exists():
+                noted = sum(map(int, count.read_text(encoding="ascii").split("\n")[:-1]))
+                told(before + min(noted, size), of)
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _groups(sizes: Sequence[int]) -> list[list[int]]:
@@ -150,7 +175,10 @@ def _map(
         @daft.method.batch(return_dtype=daft.DataType.from_arrow_type(struct), unnest=True, batch_size=BATCH)
         def __call__(self, *batch: Any) -> Any:
             arrays = [_whole(series.to_arrow()) for series in batch]
-            return daft.Series.from_arrow(self.work(*arrays).cast(struct), name="rows")
+            said = self.work(*arrays).cast(struct)
+            with (out / COUNT).open("a", encoding="ascii") as count:  # so short a line is written at once or not
+                count.write(f"{len(said)}\n")
+            return daft.Series.from_arrow(said, name="rows")
 
     if spread:
         working: Any = daft.cls(Working, use_process=True, max_concurrency=os.cpu_count() or 1)()

@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import pairwise
 from math import ceil, log
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ import numpy.typing as npt
 from yearling.curate import engine
 from yearling.curate.corpus import Corpus, Flags
 from yearling.recipe import Near
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Places = npt.NDArray[np.int64]
 SIDES = {"both": ("asked", "answered"), "prompt": ("asked",), "answer": ("answered",)}
@@ -104,36 +108,33 @@ def _verified(corpus: Corpus, sides: tuple[str, ...], pairs: Places, above: floa
     """The pairs that are alike on each side, with the likeness of the side that is less so."""
     involved, at = np.unique(pairs, return_inverse=True)  # the texts of rows without a neighbour are not held
     texts = [column.combine_chunks() for column in corpus.in_order(corpus.texts, *sides).take(involved).columns]
-    numbered = "asked" in sides
-
-    @lru_cache(REMEMBERED)
-    def said(side: int, place: int) -> str:
-        return str(texts[side][place].as_py())
-
-    @lru_cache(REMEMBERED)
-    def counted(place: int) -> list[str]:
-        return numbers(said(0, place))
+    ones, others = at.reshape(pairs.shape).T
+    if "asked" in sides:
+        known: dict[tuple[str, ...], int] = {}
+        said = (tuple(numbers(text.as_py())) for text in texts[0])
+        codes = np.fromiter((known.setdefault(some, len(known)) for some in said), np.int64, len(involved))
+        ones, others = (column[codes[ones] == codes[others]] for column in (ones, others))
+    equal = [codes[ones] == codes[others] for codes in map(_codes, texts)]
 
     @lru_cache(REMEMBERED)
     def shingles(side: int, place: int) -> frozenset[int]:
-        return word_pairs(said(side, place))
+        return word_pairs(texts[side][place].as_py())
 
-    def likeness(side: int, one: int, other: int) -> float:
-        if said(side, one) == said(side, other):
-            return 1.0
-        return jaccard(shingles(side, one), shingles(side, other))
-
-    ones, others = (column.tolist() for column in at.reshape(pairs.shape).T)
-    for one, other in zip(ones, others, strict=True):
-        if numbered and counted(one) != counted(other):
-            continue
+    columns = (column.tolist() for column in (ones, others, *equal))
+    for one, other, *same in zip(*columns, strict=True):
         score = 1.0
-        for side in range(len(sides)):
-            score = min(score, likeness(side, one, other))
+        for side, alike in enumerate(same):
+            score = score if alike else min(score, jaccard(shingles(side, one), shingles(side, other)))
             if score < above:
                 break
         else:
             yield int(involved[one]), int(involved[other]), score
+
+
+def _codes(texts: pa.Array) -> Places:
+    """Equal texts have equal numbers."""
+    codes: Places = texts.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
 
 
 def word_pairs(text: str) -> frozenset[int]:

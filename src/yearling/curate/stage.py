@@ -67,7 +67,7 @@ def run_curate(recipe: Recipe, run: Run, questions: Sequence[tuple[str, str]] = 
 
         def told(rows: int, of: int) -> None:
             part = min(rows / of, 0.99) if of else 0.0
-            advance(part * READING_TAKES if place < 0 else _percent(place + part), rows=rows, of=of)
+            advance(round(part * READING_TAKES if place < 0 else _percent(place + part), 1), rows=rows, of=of)
 
         corpus = open_corpus(run, [*questions, *own_questions(recipe)], told)
         engine.start(recipe.ray_address)
@@ -75,28 +75,24 @@ def run_curate(recipe: Recipe, run: Run, questions: Sequence[tuple[str, str]] = 
         first = np.full(len(corpus), -1, np.int16)  # of the judges, the first that failed a record
         read = _read(recipe, corpus)
         with ThreadPoolExecutor(1) as aside:
-            ready: Future[Any] | None = None
+            ready = _prepared(corpus, recipe, aside)
             for place, judge in enumerate(JUDGES):
-                if ready is not None:
-                    ready.result()
-                ready = _prepared(JUDGES[place + 1 : place + 2], corpus, recipe, aside)
+                if judge.name in ready:
+                    ready[judge.name].result()
                 said = _judged(judge, corpus, first, recipe, read)
                 first[said.failed & (first < 0) & ~by_hand] = place
-                advance(_percent(place + 1), judge=judge.name, accepted=int(np.count_nonzero(first < 0)))
+                advance(round(_percent(place + 1), 1), judge=judge.name, accepted=int(np.count_nonzero(first < 0)))
     try:
         return _counts(corpus, first, recipe)
     finally:  # every verdict is written
         shutil.rmtree(corpus.work, ignore_errors=True)
 
 
-def _prepared(
-    following: Sequence[RowJudge | SetJudge], corpus: Corpus, recipe: Recipe, aside: ThreadPoolExecutor
-) -> Future[Any] | None:
-    """What the following judge, if there is one, can do before it is asked, under way; texts must have been read."""
-    for judge in following:
-        if isinstance(judge, SetJudge) and judge.prepare and corpus.texts and knob_of(judge, recipe) is not None:
-            return aside.submit(judge.prepare, corpus, recipe)
-    return None
+def _prepared(corpus: Corpus, recipe: Recipe, aside: ThreadPoolExecutor) -> dict[str, Future[Any]]:
+    """What judges can do before they are asked, under way, by their names; texts must have been read."""
+    able = [judge for judge in JUDGES if isinstance(judge, SetJudge) and judge.prepare and corpus.texts]
+    asked = [judge for judge in able if knob_of(judge, recipe) is not None]
+    return {judge.name: aside.submit(judge.prepare, corpus, recipe) for judge in asked if judge.prepare}
 
 
 def _percent(judges: float) -> float:

@@ -14,6 +14,7 @@ from yearling.record import digest
 from yearling.run_folder import Run
 from yearling.students.load import Student, quiet
 from yearling.students.trained import open_trained
+from yearling.train.adapted import hasten
 from yearling.train.proof import Weights
 from yearling.train.ranks import Ranks
 from yearling.train.room import Needs, Room, find_room, free_bytes, needs_of
@@ -78,13 +79,13 @@ def load(student: Student, settings: Train, machine: dict[str, Any]) -> Any:
         model = open_trained(student, settings.lora.start, weights.dtype, True, weights.four_bits_on)
     else:
         model = _adapted(student.weights(weights.dtype, weights.four_bits_on), settings)
-    return weights.there(model)
+    return hasten(weights.there(model))
 
 
 def toy(student: Student, settings: Train, machine: dict[str, Any], layers: int) -> Any:
     """What `load` gives, of the first layers only and with weights by chance, never in 4 bits; fetches no weights."""
     weights = weights_of(settings, machine)
-    return _adapted(student.shape(weights.dtype, layers), settings).to(weights.device)
+    return hasten(_adapted(student.shape(weights.dtype, layers), settings).to(weights.device))
 
 
 def needs(student: Student, settings: Train, machine: dict[str, Any]) -> Needs:
