@@ -58,7 +58,7 @@ MATCHED: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("TRL, by length", "trl", {**PLAIN, "train_sampling_strategy": "group_by_length"}),
     ("alpaca-lora-style", "alpaca", {**PLAIN, "train_sampling_strategy": "group_by_length"}),
     ("LLaMA-Factory", "llamafactory", PLAIN),
-    ("LLaMA-Factory, by length", "llamafactory", {**PLAIN, "group_by_length": True}),
+    ("LLaMA-Factory, by length", "llamafactory", {**PLAIN, "train_sampling_strategy": "group_by_length"}),
 )
 FACTORY = ("llamafactory==0.9.5",)  # in an environment of its own
 

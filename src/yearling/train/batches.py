@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CLOSE = {"cpu": 0.9, "cuda": 0.5, "mps": 0.5}  # of the longest row of a pass, the least length: the rest is padding
+FREE = 48  # tokens of padding that cost less than a pass of their own
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,15 @@ def _order(rows: int, seed: int, epoch: int) -> list[int]:
 
 
 def passes(rows: Sequence[Row], tokens: int, close: float) -> list[list[Row]]:
-    """Rows of like length together: `tokens` at most with padding, none shorter than `close` of the longest beside it.
+    """Rows of like length together: `tokens` at most with padding.
 
-    A row that is longer than that stands alone.
+    None is shorter than `close` of the longest beside it, unless it lacks only a few tokens. A row that is longer than
+    `tokens` stands alone.
     """
     cut: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: -len(row.tokens)):
         longest = len(cut[-1][0].tokens) if cut else 0
-        if not cut or longest * (len(cut[-1]) + 1) > tokens or len(row.tokens) < close * longest:
+        if not cut or longest * (len(cut[-1]) + 1) > tokens or len(row.tokens) < min(close * longest, longest - FREE):
             cut.append([])
         cut[-1].append(row)
     return cut

@@ -31,7 +31,7 @@ from yearling.train.track import check_tracker, tracked
 from yearling.train.watch import FEWEST, part
 
 LOSSES = "losses.jsonl"
-VERSION = 2  # of the loop: raised where it makes other weights of the same rows
+VERSION = 3  # of the loop: raised where it makes other weights of the same rows
 
 
 def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any], dict[str, Any]]:
