@@ -106,6 +106,7 @@ def put_rows(folder: Path, count: int) -> Path:
     return recipe
 
 
+@pytest.mark.slow
 def test_import_of_a_file_too_big_for_the_disk(disk: Disk, tmp_path: Path) -> None:
     recipe = put_rows(tmp_path, 3000)
     done = disk.run("import", str(recipe))
@@ -120,8 +121,9 @@ def test_import_of_a_file_too_big_for_the_disk(disk: Disk, tmp_path: Path) -> No
     assert not list(disk.folder.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disk", ["disk"], indirect=True)
-@pytest.mark.parametrize("leave", [0, pytest.param(40 << 10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("leave", [0, 40 << 10])
 def test_curate_on_a_full_disk(disk: Disk, tmp_path: Path, leave: int) -> None:
     recipe = put_rows(tmp_path, 400)
     assert disk.run("import", str(recipe)).code == 0

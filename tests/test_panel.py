@@ -160,6 +160,7 @@ class TestOnATerminal:
         assert f"rejected {made['counts']['rejected']}: {why} {count}" in last
         assert made["counts"]["rejected"] > 0 and made["cost_usd"] == pytest.approx(server.cost(*PRICE.values()))
 
+    @pytest.mark.slow
     def test_what_is_said_meanwhile_stands_above_the_panel(self, server: OpenAIServer, project: Path) -> None:
         from filelock import FileLock
 
@@ -176,6 +177,7 @@ class TestOnATerminal:
         assert len(re.findall(r"^generate .*rows", last, re.M)) == 1
         assert last.index("another run of this project") < last.index(f"{NUM}/{NUM} rows")
 
+    @pytest.mark.slow
     def test_answers_from_the_ledger_are_told_apart(self, server: OpenAIServer, project: Path) -> None:
         server.answer = teach
         recipe = write_recipe(server, project)

@@ -92,6 +92,7 @@ def _eval_calls(run: Run) -> int:
         return int(db.execute("SELECT count(*) FROM calls WHERE stage = 'eval'").fetchone()[0])
 
 
+@pytest.mark.slow
 def test_commands_that_look(golden: Golden, tmp_path: Path) -> None:
     run, _ = golden
     status = json.loads(yearling(run.root, "status", "--json").out)
