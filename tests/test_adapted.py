@@ -12,6 +12,7 @@ import torch
 from yearling.recipe import Train
 from yearling.students.load import Student
 from yearling.train import fitting
+from yearling.train.batches import collate
 from yearling.train.loss import Head
 from yearling.train.room import Room
 
@@ -43,8 +44,6 @@ def _learnt(model: Any) -> dict[str, torch.Tensor]:
 
 
 def tiny_batch() -> dict[str, torch.Tensor]:
-    from yearling.train.batches import collate
-
     return collate(tiny.rows(5))
 
 

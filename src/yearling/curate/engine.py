@@ -167,6 +167,7 @@ def _map(
 
     struct = pa.struct(list(schema))
     maker, given = worker
+    noted = (out / COUNT).resolve()
 
     class Working:
         def __init__(self) -> None:
@@ -176,7 +177,7 @@ def _map(
         def __call__(self, *batch: Any) -> Any:
             arrays = [_whole(series.to_arrow()) for series in batch]
             said = self.work(*arrays).cast(struct)
-            with (out / COUNT).open("a", encoding="ascii") as count:  # so short a line is written at once or not
+            with noted.open("a", encoding="ascii") as count:  # so short a line is written at once or not
                 count.write(f"{len(said)}\n")
             return daft.Series.from_arrow(said, name="rows")
 

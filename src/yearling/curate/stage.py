@@ -90,9 +90,11 @@ def run_curate(recipe: Recipe, run: Run, questions: Sequence[tuple[str, str]] = 
 
 def _prepared(corpus: Corpus, recipe: Recipe, aside: ThreadPoolExecutor) -> dict[str, Future[Any]]:
     """What judges can do before they are asked, under way, by their names; texts must have been read."""
-    able = [judge for judge in JUDGES if isinstance(judge, SetJudge) and judge.prepare and corpus.texts]
-    asked = [judge for judge in able if knob_of(judge, recipe) is not None]
-    return {judge.name: aside.submit(judge.prepare, corpus, recipe) for judge in asked if judge.prepare}
+    return {
+        judge.name: aside.submit(judge.prepare, corpus, recipe)
+        for judge in JUDGES
+        if isinstance(judge, SetJudge) and judge.prepare and corpus.texts and knob_of(judge, recipe) is not None
+    }
 
 
 def _percent(judges: float) -> float:

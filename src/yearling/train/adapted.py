@@ -29,12 +29,11 @@ def hasten(model: Any) -> Any:
     return model
 
 
-def _forward(layer: Any, name: str, inputs: Tensor) -> Tensor:
+def _forward(layer: Any, name: str, inputs: Tensor) -> Any:
     if not layer.training or layer.disable_adapters or layer.merged or name not in layer.active_adapters:
-        return type(layer).forward(layer, inputs)  # type: ignore[no-any-return]
+        return type(layer).forward(layer, inputs)
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    out: Tensor = _Product.apply(inputs, layer.base_layer, down, up, layer.scaling[name])
-    return out
+    return _Product.apply(inputs, layer.base_layer, down, up, layer.scaling[name])
 
 
 class _Product(torch.autograd.Function):
