@@ -48,8 +48,10 @@ def here(project: Path, more: int = 0) -> list[str]:
 
 def on_cluster(project: Path, *how: str) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parent)}
-    command = [sys.executable, str(SCRIPT), str(project), *how]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment, check=False)
+    command = [sys.executable, str(SCRIPT), project.name, *how]  # a path that is not whole, as a user gives it
+    done = subprocess.run(
+        command, cwd=project.parent, capture_output=True, text=True, timeout=600, env=environment, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     told: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return told
