@@ -163,6 +163,16 @@ def test_quantised_models_stay_close(name: str, request: pytest.FixtureRequest, 
         assert _tokens(out, probe_texts(found.tokenizer)) == _tokens(found.half, probe_texts(found.tokenizer))
 
 
+def test_a_spared_file_is_rounded_less_where_it_matters(wide: Path, tmp_path: Path) -> None:
+    for kind, less in (("q8_0", "F16"), ("q4_k_m", "Q8_0")):
+        out = tmp_path / f"{kind}.gguf"
+        quantise_in_child(wide, out, kind, spared=True)  # type: ignore[arg-type]
+        told = {tensor.name: tensor.tensor_type.name for tensor in read_gguf(out).tensors if tensor.data.ndim > 1}
+        spared = {name for name, found in told.items() if found == less}
+        wanted = ("attn_q.weight", "attn_k.weight", "attn_v.weight", "ffn_down.weight")
+        assert spared == {name for name in told if name.endswith(wanted)} and spared
+
+
 @pytest.mark.slow
 def test_the_mixture_is_that_of_a_file_made_by_llama_cpp_but_where_rows_are_narrow(gemma: Base) -> None:
     q5, q8 = gguf.GGMLQuantizationType.Q5_0, gguf.GGMLQuantizationType.Q8_0

@@ -325,7 +325,9 @@ class Export(Section):
 
     quant: tuple[Quant, ...] = Field(("f16", "q4_k_m"), description="GGUF files to write")
     ollama: bool = Field(True, description="write an Ollama Modelfile beside the GGUF")
-    parity_rows: int = Field(24, ge=1, description="held-out rows on which files and merged model are compared")
+    parity_rows: int = Field(
+        24, ge=1, description="rows, held-out ones first, on which files and merged model are compared"
+    )
 
 
 class Eval(Section):

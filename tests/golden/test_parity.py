@@ -10,8 +10,10 @@ import pytest
 from golden_line import GOLDEN, Done
 
 from yearling.errors import ProofError
+from yearling.export import parity
 from yearling.export.parity import parity_texts, prove_answer, prove_parity, score_merged
-from yearling.export.quantise import copy_fields, read_gguf, write_gguf
+from yearling.export.quantise import copy_fields, quantise_in_child, read_gguf, write_gguf
+from yearling.export.stage import prove_file
 from yearling.measure.accepted import accepted_split
 from yearling.measure.perplexity import Scores
 from yearling.recipe_file import load_recipe
@@ -70,6 +72,28 @@ def test_a_zeroed_tensor_is_red(
     broken = rewritten(golden[0].export / "golden-F16.gguf", tmp_path / "zero.gguf", zeroed="blk.20.ffn_down.weight")
     with pytest.raises(ProofError, match=r"perplexity of zero\.gguf"):
         prove_parity(broken, "q4_k_m", scores, texts, lambda done: None)
+
+
+def test_a_file_past_its_bound_is_written_anew_and_proved_again(
+    golden: tuple[Run, Done],
+    merged: tuple[Scores, list[tuple[str, str]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores, texts = merged
+    files = {"f16": golden[0].export / "golden-F16.gguf", "q8_0": tmp_path / "golden-Q8_0.gguf"}
+    quantise_in_child(files["f16"], files["q8_0"], "q8_0")
+    before = files["q8_0"].stat().st_size
+    first = prove_parity(files["q8_0"], "q4_k_m", scores, texts, lambda done: None)
+    monkeypatch.setitem(parity.BOUNDS, "q8_0", first["ratio"] - 1e-6)
+    with pytest.raises(parity.ParityError):
+        prove_parity(files["q8_0"], "q8_0", scores, texts, lambda done: None)
+    monkeypatch.setitem(parity.BOUNDS, "q8_0", 0.0)
+    with pytest.raises(parity.ParityError):
+        prove_file(files, "q8_0", scores, texts)
+    assert files["q8_0"].stat().st_size > before
+    second = prove_parity(files["q8_0"], "q4_k_m", scores, texts, lambda done: None)
+    assert second["largest_difference"] < first["largest_difference"]
 
 
 def test_a_swapped_template_is_red(golden: tuple[Run, Done], student: Student, tmp_path: Path) -> None:

@@ -24,6 +24,17 @@ QUESTION = "What is the capital of France?"
 Texts = Sequence[tuple[str, str]]
 
 
+class ParityError(ProofError):
+    """A file whose perplexity is past its bound; `ratio` is what was measured."""
+
+    def __init__(self, name: str, ratio: float, bound: float) -> None:
+        super().__init__(
+            f"parity proof: perplexity of {name} is {ratio:.4f} of the merged model's, more than {bound}. "
+            "The file does not hold the model that was trained; do not ship it."
+        )
+        self.ratio = ratio
+
+
 def parity_texts(student: Student, records: Sequence[Record]) -> Texts:
     """The rows both sides are scored on, in the student's template."""
     return [in_template(student.template, record) for record in records]
@@ -51,7 +62,7 @@ def score_merged(model: Any, student: Student, texts: Texts, tick: Callable[[int
 
 
 def prove_parity(gguf: Path, kind: str, merged: Scores, texts: Texts, tick: Callable[[int], None]) -> dict[str, Any]:
-    """Score a file on the same rows; raises ProofError naming the row or the ratio that is off."""
+    """Score a file on the same rows; raises ParityError, or a ProofError naming the row that is cut otherwise."""
     found = score_file(gguf, texts, tick)
     for (prompt, _), wanted, ids in zip(texts, merged.tokens, found.tokens, strict=True):
         if wanted != ids:
@@ -71,10 +82,7 @@ def prove_parity(gguf: Path, kind: str, merged: Scores, texts: Texts, tick: Call
         ),
     }
     if not value <= BOUNDS[kind]:
-        raise ProofError(
-            f"parity proof: perplexity of {gguf.name} is {value:.4f} of the merged model's, more than {BOUNDS[kind]}. "
-            "The file does not hold the model that was trained; do not ship it."
-        )
+        raise ParityError(gguf.name, value, BOUNDS[kind])
     return facts
 
 
