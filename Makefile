@@ -1,5 +1,5 @@
 # The habits of this repository. `make demo` and `make test` need Python 3.11+ with venv, and make; nothing else.
-.PHONY: help setup demo test slow lint types docs lock clean
+.PHONY: help setup emulator demo test slow lint types docs lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
@@ -21,13 +21,19 @@ setup: .venv/.synced ## install what requirements.lock pins into .venv
 	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+emulator: tests/azurite/node_modules/.synced ## install the storage emulator that tests of Azure talk to
+
+tests/azurite/node_modules/.synced: tests/azurite/package-lock.json .venv/.synced
+	cd tests/azurite && npm ci --no-audit --no-fund --ignore-scripts --loglevel error
+	touch $@
+
 demo: setup ## run the whole line on small real models
 	$(BIN)/yearling demo
 
-test: setup lint types ## format, lint, types, tests
+test: setup emulator lint types ## format, lint, types, tests
 	$(BIN)/python -m pytest
 
-slow: setup ## the tests that take real models and minutes
+slow: setup emulator ## the tests that take real models and minutes
 	$(BIN)/python -m pytest -m slow --timeout 1500
 
 lint: setup
@@ -47,4 +53,4 @@ lock: ## pin everything anew (needs uv)
 	rm -f uv.lock
 
 clean: ## remove the environment and caches; runs and the ledger stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv tests/azurite/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

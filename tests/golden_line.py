@@ -31,6 +31,15 @@ def yearling(project: Path, *arguments: str, timeout: float = 600) -> Done:
     return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
 
 
+def command_line(*arguments: str) -> Done:
+    """The command line as it is, in no project's folder."""
+    done = subprocess.run(
+        [sys.executable, "-m", "yearling.cli", *arguments],
+        capture_output=True, text=True, timeout=120, env=environment(), check=False,
+    )  # fmt: skip
+    return Done(done.returncode, done.stdout, done.stderr, 0.0)
+
+
 def environment() -> dict[str, str]:
     """The environment of a machine without a network: the hub is not asked."""
     return {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from yearling.errors import UserError
-from yearling.recipe import Recipe, Section
+from yearling.recipe import Recipe
+from yearling.recipe_azure import Section
 from yearling.recipe_file import _Loader, _model_in, check_recipe, load_recipe, parse_overrides
 
 EVERY = """\
@@ -47,7 +48,11 @@ generate:
   evolve: {rounds: 2, keep_start: false}
   documents: {path: docs, words: 100, pairs: 2, with_passage: true}
 import:
-  - {path: more.csv, format: csv, licence: MIT, answer: true}
+  - path: more.csv
+    format: csv
+    licence: MIT
+    answer: true
+    azure: {identity: managed, client_id: 00000000-0000-0000-0000-000000000001, cloud: china, workspace: a/b/c}
 curate:
   length: {min_prompt: 1, max_prompt: 50, min_completion: 2, max_completion: 60}
   off: [shape, refusal, exact]
@@ -78,7 +83,18 @@ train:
   seed: 7
 export: {quant: [q8_0], ollama: false, parity_rows: 3}
 eval: {against: none, on: [merged, q8_0], max_rows: 9, max_tokens: 11, questions: ["Who are you?"]}
-run_on: local
+run_on:
+  azureml:
+    subscription: s
+    resource_group: g
+    workspace: w
+    compute: c
+    identity: user
+    instances: 2
+    gpus: 1
+    spot: true
+    cloud: usgov
+    register_as: mine
 """
 SMALL: dict[str, Any] = {"name": "x"}
 

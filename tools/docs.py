@@ -29,7 +29,7 @@ VERBS = [
     "chat",
     "serve",
 ]
-VERBS += ["status", "trace", "doctor", "runs/list", "runs/compare", "runs/delete"]
+VERBS += ["status", "trace", "doctor", "blob/ls", "blob/cp", "blob/sync", "runs/list", "runs/compare", "runs/delete"]
 
 
 def cli() -> str:
@@ -70,10 +70,10 @@ def _table(name: str, schema: dict[str, Any], defs: dict[str, Any]) -> list[str]
         reference = _reference(field)
         if reference:
             inner += _table(key if name == "recipe" else f"{name}.{key}", defs[reference], defs)
-            kind = "section"
+            kind = "string or section" if "oneOf" in field else "section"
         else:
             kind = _kind(field)
-        default = "" if reference or "default" not in field else f"`{field['default']}`".replace("None", "null")
+        default = "" if "default" not in field or kind == "section" else f"`{field['default']}`".replace("None", "null")
         what = field.get("description") or (defs[reference].get("description", "") if reference else "")
         rows.append(f"| `{key}` | {kind} | {default} | {what.replace('|', chr(92) + '|')} |")
     return [*rows, "", *inner]
@@ -81,7 +81,13 @@ def _table(name: str, schema: dict[str, Any], defs: dict[str, Any]) -> list[str]
 
 def _reference(field: dict[str, Any]) -> str | None:
     """The section that a field holds, alone, optional or in a list."""
-    for option in [field, *field.get("anyOf", []), *field.get("allOf", []), field.get("items", {})]:
+    for option in [
+        field,
+        *field.get("anyOf", []),
+        *field.get("oneOf", []),
+        *field.get("allOf", []),
+        field.get("items", {}),
+    ]:
         if isinstance(option, dict) and "$ref" in option:
             return str(option["$ref"]).rsplit("/", 1)[-1]
     return None

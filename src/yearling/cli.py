@@ -7,7 +7,6 @@ Heavy modules are imported inside the commands, so that help costs next to nothi
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import signal
@@ -18,9 +17,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from yearling import cli_curate
+from yearling import cli_azure, cli_curate
 from yearling.errors import Interrupted, UserError
-from yearling.terminal import read_recipe, show
+from yearling.places import remote
+from yearling.terminal import read_recipe, sent, show
 
 app = typer.Typer(
     help="Raise a small language model of your own from a bigger one, on your own machine.",
@@ -32,26 +32,35 @@ app = typer.Typer(
 )
 runs_app = typer.Typer(help="List, compare and delete runs.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
+app.add_typer(cli_azure.app, name="blob")
 
 KNOBS = {"allow_extra_args": True, "ignore_unknown_options": True}
 RecipePath = Annotated[Path, typer.Argument(help="recipe file", show_default=True)]
 RunName = Annotated[Optional[str], typer.Argument(help="run name; the newest without one")]  # noqa: UP045 - typer reads it
 ModelName = Annotated[Optional[str], typer.Argument(help="run name or .gguf file; the newest run without one")]  # noqa: UP045
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+# Verbs that write to a project; the others look at one that lies on Azure without holding it.
+WRITING = ("demo", "run", "generate", "import", "curate", "audit", "train", "export", "eval")
 _project, _debug = Path(), False
 
 
 @app.callback()
 def options(
     context: typer.Context,
-    project: Annotated[Path, typer.Option(help="project folder: holds runs/ and the ledger")] = Path(),
+    project: Annotated[
+        str, typer.Option(help="project folder, here or az://account/container/path: holds runs/ and the ledger")
+    ] = ".",
     debug: Annotated[bool, typer.Option(help="show the traceback of an error")] = False,
     version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
 ) -> None:
     """Options that stand before the verb."""
     global _project, _debug
-    _project, _debug = project, debug
-    context.obj = project
+    _project, _debug = Path(project), debug
+    if place := remote(project):
+        from yearling.cloud.project import remote_project
+
+        _project = context.with_resource(remote_project(place, None, context.invoked_subcommand in WRITING))
+    context.obj = _project
     if version:
         import importlib.metadata
 
@@ -115,9 +124,11 @@ def estimate(
 
     Example: yearling estimate recipe.yaml --generate.num 5000
     """
+    from yearling.cloud.copying import here
     from yearling.estimate import stage, view
 
-    show(stage.estimate(read_recipe(recipe, context.args), _project, 0 if no_pilot else pilot), view.view, as_json)
+    asked = here(read_recipe(recipe, context.args))
+    show(stage.estimate(asked, _project, 0 if no_pilot else pilot), view.view, as_json)
 
 
 @app.command(context_settings=KNOBS)
@@ -140,6 +151,7 @@ def import_(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) ->
 
 app.command(context_settings=KNOBS)(cli_curate.curate)
 app.command()(cli_curate.audit)
+app.command()(cli_azure.doctor)
 
 
 @app.command(context_settings=KNOBS)
@@ -183,13 +195,15 @@ def masks(
     Example: yearling masks recipe.yaml -o masks.html
     """
     from yearling import masks
+    from yearling.cloud.copying import here
     from yearling.progress import say
     from yearling.run_folder import Run, write_text
 
-    asked = read_recipe(recipe, context.args)
+    asked = here(read_recipe(recipe, context.args))
     found = masks.masks(asked, Run(_project, asked.name))
     if out:
-        write_text(out, masks.render_html(found))
+        with sent(out) as file:
+            write_text(file, masks.render_html(found))
         say(f"masks: the page is in {out}")
     show(found, masks.view, as_json)
     masks.hold(found)
@@ -267,29 +281,6 @@ def trace(
     from yearling.trace import trace, trace_view
 
     show(trace(open_run(_project, run), record), trace_view, as_json)
-
-
-@app.command()
-def doctor(
-    recipe: Annotated[Optional[Path], typer.Argument(help="check what this recipe needs too")] = None,  # noqa: UP045
-    as_json: AsJson = False,
-) -> None:
-    """Tell what will work on this machine, and mends for the rest.
-
-    Example: yearling doctor recipe.yaml
-    """
-    from dataclasses import asdict
-
-    from yearling import doctor
-    from yearling.recipe_file import load_recipe
-
-    checks = doctor.examine(load_recipe(recipe) if recipe else None, _project)
-    if as_json:
-        print(json.dumps([asdict(check) for check in checks], indent=1))
-    else:
-        show(checks, doctor.view, False)
-    if doctor.failed(checks):
-        raise typer.Exit(UserError.exit_code)
 
 
 @runs_app.command("list")

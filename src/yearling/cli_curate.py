@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 import typer
 
 from yearling.errors import UserError
-from yearling.terminal import read_recipe, show
+from yearling.places import remote
+from yearling.terminal import read_recipe, sent, show
 
 if TYPE_CHECKING:
     from yearling.recipe import Recipe
@@ -53,7 +54,8 @@ def curate(
 
     run = run_stages(recipe, root, ["import", "curate"] if alone else ["curate"])
     if out:
-        write_accepted(recipe, root, out, format)
+        with sent(out) as file:
+            write_accepted(recipe, root, file, format)
     show(status(run), status_view, as_json)
 
 
@@ -92,14 +94,15 @@ def _stored_recipe(run: Run) -> Recipe:
 def _recipe(root: Path, what: str, knobs: list[str]) -> tuple[Recipe, bool]:
     """The recipe that is meant, and whether it was made up for a data file."""
     path = Path(what)
-    data = what.startswith("hf:") or DATA.search(what) or path.is_dir()
+    afar = what.startswith("hf:") or remote(what)
+    data = afar or DATA.search(what) or path.is_dir()
     if not data:
         return read_recipe(path, knobs), False
     from yearling.recipe_file import check_recipe, overridden, parse_overrides
     from yearling.run_folder import Run
 
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.removeprefix("hf:").rpartition(".")[0] or path.name).strip("-.")
-    source = what if what.startswith("hf:") else str(path.resolve())
+    source = what if afar else str(path.resolve())
     plain: dict[str, Any] = {"name": name or "data", "import": [{"path": source}], "curate": {}}
     recipe = check_recipe(overridden(plain, parse_overrides(knobs)), what)
     _check_folder(Run(root, recipe.name), source)
@@ -108,7 +111,7 @@ def _recipe(root: Path, what: str, knobs: list[str]) -> tuple[Recipe, bool]:
 
 def _check_folder(run: Run, source: str) -> None:
     """A run of the data's name is of that very data, or the name is taken."""
-    if run.path.exists() and [str(one.path) for one in _stored_recipe(run).import_] != [source]:
+    if run.path.exists() and [remote(one.path) or str(one.path) for one in _stored_recipe(run).import_] != [source]:
         raise UserError(f"{run.path} is another run. Give this one a name of its own: --name {run.name}-2.")
 
 
@@ -148,7 +151,8 @@ def _explain(run: Run, out: Path | None, as_json: bool) -> None:
 
     found = explain(run, [judge.name for judge in JUDGES])
     page = out or run.path / "curate" / PAGE
-    write_text(page, render_html(found))
+    with sent(page) as file:
+        write_text(file, render_html(found))
     say(f"curate: the page is in {page}")
     show(found.plain() if as_json else found, tables, as_json)
 

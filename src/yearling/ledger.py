@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from yearling.errors import BudgetError, UserError
 from yearling.ledger_tables import FLYING, IN_BATCHES, SCHEMA, TABLES, migrate
@@ -99,8 +99,10 @@ class Ledger:
     """The ledger of one project, an SQLite file in write-ahead mode.
 
     One process at a time asks for a project (another waits), so totals are kept in memory. What is written
-    gathers in a queue until `flush`.
+    gathers in a queue until `flush`. `listener` hears all that is written, before it is: who keeps a copy elsewhere.
     """
+
+    listener: ClassVar[Callable[[Sequence[tuple[str, tuple[Any, ...]]]], None] | None] = None
 
     def __init__(self, path: Path, run: str, budget: Budget | None = None) -> None:
         self.run, self.budget = run, budget or Budget()
@@ -264,6 +266,8 @@ class Ledger:
         if not queue:
             return
         try:
+            if Ledger.listener:
+                Ledger.listener(queue)
             self._db.execute("BEGIN IMMEDIATE")
             for statement, values in queue:
                 self._db.execute(statement, values)

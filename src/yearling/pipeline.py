@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yearling.cloud.copying import here
 from yearling.errors import UserError
 from yearling.progress import say
 from yearling.recipe import Recipe
@@ -173,7 +174,7 @@ STAGES: tuple[Stage, ...] = (
         "import",
         1,
         lambda r: bool(r.import_),
-        lambda r: {"import": [_dump(source) for source in r.import_]},
+        lambda r: {"import": [_dump(source, "azure") for source in r.import_]},
         _import_inputs,
         _import,
     ),
@@ -258,8 +259,9 @@ def _follow(train: Stage, recipe: Recipe, run: Run) -> None:
     """Be one of several processes that train; the first, which holds the run, does all else."""
     from yearling.train.stage import follow
 
-    if not _stands(train, run, stage_key(train.settings(recipe), train.inputs(recipe, run), train.version)):
-        follow(recipe, run)
+    near = here(recipe)
+    if not _stands(train, run, stage_key(train.settings(recipe), train.inputs(near, run), train.version)):
+        follow(near, run)
 
 
 def _stands(stage: Stage, run: Run, key: str) -> bool:
@@ -272,7 +274,7 @@ def _check_student(recipe: Recipe, chosen: Sequence[Stage]) -> None:
     if recipe.student and any(stage.name in ("train", "export") for stage in chosen):
         from yearling.students.load import check_student
 
-        check_student(recipe.student)
+        check_student(here(recipe).student or recipe.student)
 
 
 def _store_recipe(recipe: Recipe, run: Run) -> None:
@@ -286,7 +288,8 @@ def _store_recipe(recipe: Recipe, run: Run) -> None:
 
 
 def _run_stage(stage: Stage, recipe: Recipe, run: Run) -> None:
-    settings, inputs = stage.settings(recipe), stage.inputs(recipe, run)
+    near = here(recipe)
+    settings, inputs = stage.settings(recipe), stage.inputs(near, run)
     key = stage_key(settings, inputs, stage.version)
     if _stands(stage, run, key):
         say(f"{stage.name}: done before, nothing to do")
@@ -295,7 +298,7 @@ def _run_stage(stage: Stage, recipe: Recipe, run: Run) -> None:
     _begin(stage, key, run)
     run.event("stage", stage=stage.name, state="started", key=key)
     began = time.monotonic()
-    counts, results, proofs = stage.work(recipe, run)
+    counts, results, proofs = stage.work(near, run)
     seconds = round(time.monotonic() - began, 1)
     cost = results.pop("cost_usd", 0.0)
     manifest = Manifest(

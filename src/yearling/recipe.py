@@ -6,21 +6,15 @@ Does not look at the machine: what depends on hardware or data is derived, and f
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Discriminator, Field, Tag
+
+from yearling.recipe_azure import NAME, AnyPath, Cloud, Elsewhere, Section
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Quant = Literal["f16", "q8_0", "q4_k_m"]
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-
-
-class Section(BaseModel):
-    """A section of the recipe: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class Price(Section):
@@ -69,7 +63,9 @@ class Teacher(Section):
         None, description="environment variable that holds the key; unset, the provider's own"
     )
     price: Price | None = Field(None, description="without it the cost is unknown (a local teacher costs nothing)")
-    template: Path | None = Field(None, description="the teacher's chat template, where only raw completion is served")
+    template: AnyPath | None = Field(
+        None, description="the teacher's chat template, where only raw completion is served"
+    )
     concurrency: int = Field(8, ge=1, le=256, description="most calls in flight at once; fewer where the endpoint asks")
     timeout_s: float = Field(300.0, gt=0, description="seconds after which a call is given up (never for local:)")
     reasoning: Reasoning = Field(default_factory=lambda: Reasoning(), description="for teachers that think first")
@@ -132,7 +128,7 @@ class Evolve(Section):
 class Documents(Section):
     """Question and answer pairs grounded in documents of your own."""
 
-    path: Path = Field(description="a txt, md, html, pdf or docx file, or a folder of them")
+    path: AnyPath = Field(description="a txt, md, html, pdf or docx file, or a folder of them")
     words: int = Field(250, ge=40, le=2000, description="words of a passage")
     pairs: int = Field(3, ge=1, le=10, description="pairs asked for each passage")
     with_passage: bool = Field(
@@ -143,12 +139,12 @@ class Documents(Section):
 class Variety(Section):
     """What makes instructions differ beyond chance; drawn anew for each call."""
 
-    personas: Path | None = Field(None, description="people who ask, one a line")
+    personas: AnyPath | None = Field(None, description="people who ask, one a line")
     attributes: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="lists to draw one value each from, as {tone: [formal, casual]}"
     )
-    systems: Path | None = Field(None, description="system turns for rows, one a line; kept in the record")
-    prompts: Path | None = Field(None, description="folder of your own prompt files, each replacing a shipped one")
+    systems: AnyPath | None = Field(None, description="system turns for rows, one a line; kept in the record")
+    prompts: AnyPath | None = Field(None, description="folder of your own prompt files, each replacing a shipped one")
 
 
 Method = Literal["magpie", "alpaca", "self-instruct", "evolve", "documents", "answer"]
@@ -159,7 +155,7 @@ class Generate(Section):
 
     method: Method = Field("alpaca", description="how instructions are made; answer takes those of `import`")
     num: int = Field(1000, ge=1, description="rows wanted; raised later it tops up, nothing is made again")
-    seeds: Path | None = Field(None, description="seed tasks as JSONL; without it the shipped ones")
+    seeds: AnyPath | None = Field(None, description="seed tasks as JSONL; without it the shipped ones")
     temperature: float = Field(1.0, ge=0, le=2, description="sampling temperature of instructions")
     attempts: float = Field(8.0, ge=1, description="give up after this many attempts for each row wanted")
     seed: int = Field(42, description="seed of the plan: call k asks the same on every run")
@@ -174,8 +170,9 @@ class Generate(Section):
 class Source(Section):
     """One data set to import."""
 
-    path: Path = Field(
-        description="a file, a folder of files of one format, hf:org/name, or a run folder (its accepted records)"
+    path: AnyPath = Field(
+        description="a file, a folder of files of one format, hf:org/name, az://account/container/path, or a run "
+        "folder (its accepted records)"
     )
     format: Literal[
         "auto",
@@ -191,6 +188,7 @@ class Source(Section):
         "run",
     ] = Field("auto", description="auto looks at the rows and says what it decided and why")
     licence: str = Field("unknown", description="licence of the data, kept with each record")
+    azure: Cloud = Field(default_factory=lambda: Cloud(), description="who asks Azure for this path")
     answer: bool = Field(
         False, description="take the prompts only: the teacher answers them (`generate: {method: answer}`)"
     )
@@ -233,7 +231,7 @@ class Scoring(Section):
     """The teacher's marks for the rows that passed all other judges."""
 
     min_score: int = Field(4, ge=1, le=5, description="lowest mark that passes, of 5")
-    rubric: Path | None = Field(None, description="a prompt file of your own, in place of the shipped rubric")
+    rubric: AnyPath | None = Field(None, description="a prompt file of your own, in place of the shipped rubric")
 
 
 JudgeName = Literal[
@@ -261,7 +259,7 @@ class Curate(Section):
     novelty: Share | None = Field(
         0.7, description="reject above this ROUGE-L F to an earlier prompt; null switches off"
     )
-    decontaminate: tuple[Path, ...] = Field(
+    decontaminate: tuple[AnyPath, ...] = Field(
         (), description="files with test questions; what holds one fails (the test split's always count)"
     )
     judge: Scoring | None = Field(None, description="let the teacher mark what is left, as {min_score: 4}")
@@ -288,7 +286,7 @@ class Lora(Section):
     targets: Literal["all-linear", "attention"] = Field("all-linear", description="layers that get an adapter")
     rslora: bool = Field(False, description="scale by the root of the rank (Kalajdzievski 2023): for high ranks")
     dora: bool = Field(False, description="length and direction of weights apart (Liu et al. 2024); slower")
-    start: Path | None = Field(None, description="folder of an adapter to go on from, for the same base")
+    start: AnyPath | None = Field(None, description="folder of an adapter to go on from, for the same base")
 
 
 class Train(Section):
@@ -342,6 +340,14 @@ class Eval(Section):
     questions: tuple[str, ...] = Field((), description="questions of your own, answered side by side in the report")
 
 
+WHERE = r"^(local|ray(:[A-Za-z0-9_.-]+:[0-9]+)?)$"
+BRANCHES = ("a word", "a section")  # what pydantic calls the two forms of `run_on`
+RunOn = Annotated[
+    Annotated[str, Field(pattern=WHERE), Tag(BRANCHES[0])] | Annotated[Elsewhere, Tag(BRANCHES[1])],
+    Discriminator(lambda given: BRANCHES[isinstance(given, dict | Elsewhere)]),
+]
+
+
 class Recipe(Section):
     """One run from teacher to file; a missing stage is skipped."""
 
@@ -356,13 +362,14 @@ class Recipe(Section):
     train: Train | None = None
     export: Export | None = None
     eval: Eval | None = None
-    run_on: str = Field(
+    run_on: RunOn = Field(
         "local",
-        pattern=r"^(local|ray(:[A-Za-z0-9_.-]+:[0-9]+)?)$",
-        description="where curate runs: local, ray (the cluster of this machine), or ray:host:port",
+        description="local; ray or ray:host:port, where curate runs on a cluster; or azureml, where `run` does",
     )
 
     @property
     def ray_address(self) -> str | None:
         """The Ray cluster that curate runs on, "auto" for the one of this machine; None where it runs here."""
-        return None if self.run_on == "local" else self.run_on.removeprefix("ray").removeprefix(":") or "auto"
+        if self.run_on == "local" or isinstance(self.run_on, Elsewhere):
+            return None
+        return self.run_on.removeprefix("ray").removeprefix(":") or "auto"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from yearling.errors import UserError
-from yearling.recipe import Recipe
+from yearling.places import remote
+from yearling.recipe import BRANCHES, Recipe
 
 
 class _Loader(yaml.SafeLoader):
@@ -168,7 +169,7 @@ def _method_needs(recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def _problem(item: Any) -> tuple[str, str]:
-    location = [part for part in item["loc"]]
+    location = [part for part in item["loc"] if part not in BRANCHES]
     key = ".".join(str(part) for part in location) or "recipe"
     if item["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
@@ -180,7 +181,10 @@ def _problem(item: Any) -> tuple[str, str]:
     if item["type"] == "string_pattern_mismatch" and key == "name":
         return key, f"{item['input']!r} is no name for a folder; use letters, digits, . _ - (at most 64)."
     if item["type"] == "string_pattern_mismatch" and key == "run_on":
-        return key, f"{item['input']!r} is no place to run on; there are local, ray, and ray:host:port."
+        return (
+            key,
+            f"{item['input']!r} is no place to run on; there are local, ray, ray:host:port, and `azureml: {{…}}`.",
+        )
     return key, f"{item['msg'][0].lower()}{item['msg'][1:]}; got {item['input']!r}."
 
 
@@ -227,31 +231,43 @@ def _nearest(lines: Mapping[str, int], key: str) -> int | None:
 
 
 def _absolute(recipe: Recipe, folder: Path) -> Recipe:
-    def under(path: Path | None) -> Path | None:
-        if str(path).startswith("hf:"):
+    def under(path: Path) -> Path:
+        if str(path).startswith("hf:") or remote(path):
             return path
         try:
-            return folder / path.expanduser() if path else None
+            return folder / path.expanduser()
         except RuntimeError:
             raise UserError(f"{path}: there is no such user's home. Write the path whole.") from None
 
+    return with_paths(recipe, under)
+
+
+def with_paths(recipe: Recipe, change: Callable[[Path], Path]) -> Recipe:
+    """The recipe with all its paths changed; the student's base is one where it lies on Azure."""
+
+    def some(path: Path | None) -> Path | None:
+        return change(path) if path else None
+
     changes: dict[str, Any] = {
-        "import_": tuple(s.model_copy(update={"path": under(s.path)}) for s in recipe.import_),
+        "import_": tuple(s.model_copy(update={"path": change(s.path)}) for s in recipe.import_),
     }
     if made := recipe.generate:
-        variety = {name: under(getattr(made.variety, name)) for name in ("personas", "systems", "prompts")}
-        update: dict[str, Any] = {"seeds": under(made.seeds), "variety": made.variety.model_copy(update=variety)}
+        variety = {name: some(getattr(made.variety, name)) for name in ("personas", "systems", "prompts")}
+        update: dict[str, Any] = {"seeds": some(made.seeds), "variety": made.variety.model_copy(update=variety)}
         if made.documents:
-            update["documents"] = made.documents.model_copy(update={"path": under(made.documents.path)})
+            update["documents"] = made.documents.model_copy(update={"path": change(made.documents.path)})
         changes["generate"] = made.model_copy(update=update)
     if judged := recipe.curate:
-        update = {"decontaminate": tuple(under(path) for path in judged.decontaminate)}
+        update = {"decontaminate": tuple(map(change, judged.decontaminate))}
         if judged.judge:
-            update["judge"] = judged.judge.model_copy(update={"rubric": under(judged.judge.rubric)})
+            update["judge"] = judged.judge.model_copy(update={"rubric": some(judged.judge.rubric)})
         changes["curate"] = judged.model_copy(update=update)
     if recipe.train:
-        lora = recipe.train.lora.model_copy(update={"start": under(recipe.train.lora.start)})
+        lora = recipe.train.lora.model_copy(update={"start": some(recipe.train.lora.start)})
         changes["train"] = recipe.train.model_copy(update={"lora": lora})
     if recipe.teacher:
-        changes["teacher"] = recipe.teacher.model_copy(update={"template": under(recipe.teacher.template)})
+        changes["teacher"] = recipe.teacher.model_copy(update={"template": some(recipe.teacher.template)})
+    if recipe.student and remote(recipe.student.base):
+        base = Path(recipe.student.base)
+        changes["student"] = recipe.student.model_copy(update={"base": remote(change(base)) or str(change(base))})
     return recipe.model_copy(update=changes)

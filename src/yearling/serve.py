@@ -12,10 +12,12 @@ from pathlib import Path
 
 import httpx
 
+from yearling.cloud.copying import fetch
 from yearling.errors import UserError
 from yearling.hub import SHIPPED, find_gguf
 from yearling.llama import Server
 from yearling.measure.asking import REPEAT_PENALTY
+from yearling.places import remote
 from yearling.progress import say
 from yearling.run_folder import open_run
 
@@ -27,6 +29,8 @@ def find_model(root: Path, what: str | None) -> Path:
 
     Of a run: the last file that its exam asked, which is the one known to answer; without an exam, the smallest.
     """
+    if what and remote(what):
+        what = str(fetch(what, None))
     if what and (what.endswith(".gguf") or what.startswith(SHIPPED)):
         return find_gguf(what)
     run = open_run(root, what)

@@ -12,7 +12,8 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from yearling.errors import UserError
-from yearling.recipe import NAME, Recipe
+from yearling.recipe import Recipe
+from yearling.recipe_azure import NAME
 from yearling.recipe_file import check_recipe, load_recipe, parse_overrides
 
 EXAMPLES = settings(max_examples=100, deadline=None)

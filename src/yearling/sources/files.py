@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from yearling.errors import UserError
+from yearling.places import remote
+from yearling.recipe_azure import Cloud
 
 Layout = Literal["array", "lines", "csv", "parquet", "xml", "run"]
 ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")
@@ -47,8 +49,12 @@ class Row:
     problem: str = ""
 
 
-def list_files(path: Path) -> tuple[list[Path], list[str]]:
-    """The files to import, by name, and the names in the folder that are passed over."""
+def list_files(path: Path, azure: Cloud | None = None) -> tuple[list[Path], list[str]]:
+    """The files to import, by name, and the names in the folder that are passed over; fetched where they are afar."""
+    if text := remote(path):
+        from yearling.cloud.copying import fetch
+
+        path = fetch(text, azure)
     if str(path).startswith(HUB):
         return hub_files(str(path).removeprefix(HUB))
     if not path.exists():

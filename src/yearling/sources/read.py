@@ -43,7 +43,7 @@ def plan_source(source: Source) -> tuple[list[Reading], str]:
     if source.format == "run" or (source.format == "auto" and is_run(source.path)):
         readings, passed_over = [plan_run(source.path.resolve(), source.answer)], list[str]()
     else:
-        files, passed_over = list_files(source.path)
+        files, passed_over = list_files(source.path, source.azure)
         readings = [plan_file(file, source.format, source.answer) for file in files]
     for hopeless in (reading for reading in readings if not reading.why):
         for _ in _conversations(hopeless, Notes()):
@@ -92,7 +92,7 @@ def digest_source(source: Source) -> str:
     """One digest for the names and bytes of the files that would be imported, or for the records of a run."""
     if source.format == "run" or (source.format == "auto" and is_run(source.path)):
         return digest_run(source.path)
-    files, _ = list_files(source.path)
+    files, _ = list_files(source.path, source.azure)
     try:
         return digest([[file.name, file_digest(file)] for file in files])
     except OSError as error:

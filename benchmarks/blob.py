@@ -1,0 +1,135 @@
+"""The Blob benchmark: yearling against obstore, pyarrow's own Azure file system and the SDK with parallel parts.
+
+In: flags. Out: a table on standard output and, with --json, one last line of JSON whose `ratio_...` keys say how many
+times yearling's throughput is that of the fastest client, at the lower end of an interval over all pairs. Four jobs:
+one large file and many small ones, up and down, all against one Azurite on loopback that keeps its blobs in memory,
+with a key. Each run is a process of its own, the clock starts after its imports; clients take turns, and each turn of
+yearling is held against those beside it. Loopback has no latency and Azurite one thread: only ratios carry over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from sides import FailedError, Took, run
+
+HERE = Path(__file__).resolve().parent
+AZURITE = HERE.parent / "tests" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
+SIDES = ("yearling", "obstore", "pyarrow", "sdk")
+JOBS = ("up_large", "down_large", "up_small", "down_small")
+LARGE, SMALL, MANY = 200 << 20, 10 << 10, 2000
+LIMIT_S, MEMORY = 300, 256 / 1024  # seconds; GiB that yearling may take
+# of Student's t at 95 %, two-sided, by the pairs less one
+T = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/blob.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--pairs", type=int, default=7, choices=range(3, 11), help="turns of each client (7)")
+    parser.add_argument("--only", nargs="+", choices=JOBS, default=list(JOBS), help="some jobs (all)")
+    given = parser.parse_args()
+    if not AZURITE.exists():
+        parser.error("there is no Azurite: make setup installs it where npm is")
+    console, result = Console(soft_wrap=True, width=140), dict[str, Any]()
+    with tempfile.TemporaryDirectory() as folder, azurite(Path(folder)) as port:
+        work = Path(folder)
+        put_files(work)
+        for job in given.only:
+            took = {side: list[Took]() for side in SIDES}
+            for turn in range(given.pairs):
+                for side in SIDES if turn % 2 else reversed(SIDES):
+                    print(f"{job}, turn {turn + 1}: {side} …", file=sys.stderr)
+                    took[side].append(one(work, side, job, port))
+            result |= told(console, job, took)
+    for key, value in result.items():
+        console.print(f"{key}: {value:.2f}")
+    if given.json:
+        print(json.dumps(result))
+
+
+def put_files(folder: Path) -> None:
+    """A large file and many small ones, of bytes that nothing compresses."""
+    dice = random.Random(1)
+    (folder / "large").mkdir()
+    (folder / "small").mkdir()
+    (folder / "large" / "file").write_bytes(dice.randbytes(LARGE))
+    for number in range(MANY):
+        (folder / "small" / f"{number:04}").write_bytes(dice.randbytes(SMALL))
+
+
+def one(work: Path, side: str, job: str, port: int) -> Took:
+    """One run of one side; what it fetches is looked at, and thrown away."""
+    with tempfile.TemporaryDirectory(dir=work) as target:
+        command = [sys.executable, str(HERE / "peers" / "blob_side.py"), side, job, str(port), str(work), target]
+        try:
+            return run(command, None, LIMIT_S)
+        except FailedError as error:
+            raise SystemExit(f"{side}, {job}: {error}") from None
+
+
+def told(console: Console, job: str, took: dict[str, list[Took]]) -> dict[str, float]:
+    """A job's table, and its ratios."""
+    size = LARGE if job.endswith("large") else MANY * SMALL
+    table = Table(title=f"{job}: {size / 1e6:.0f} MB", title_justify="left")
+    table.add_column("client", no_wrap=True)
+    for heading in ("MB/s", "slowest", "fastest", "CPU s", "peak MiB"):
+        table.add_column(heading, justify="right")
+    for side, runs in took.items():
+        rates = sorted(size / 1e6 / each.seconds for each in runs)
+        cpu = statistics.median(each.told["cpu"] for each in runs)
+        peak = max(each.peak_gib for each in runs) * 1024
+        table.add_row(
+            side, *(f"{x:.0f}" for x in (statistics.median(rates), rates[0], rates[-1])), f"{cpu:.2f}", f"{peak:.0f}"
+        )
+    console.print(table)
+    fastest = min((s for s in took if s != "yearling"), key=lambda s: statistics.median(r.seconds for r in took[s]))
+    pairs = [peer.seconds / own.seconds for own, peer in zip(took["yearling"], took[fastest], strict=True)]
+    spread = T[len(pairs) - 1] * statistics.stdev(pairs) / len(pairs) ** 0.5
+    mean = statistics.mean(pairs)
+    console.print(f"beside {fastest}: {mean:.2f} times its throughput, 95 % from {mean - spread:.2f}")
+    peak = max(each.peak_gib for each in took["yearling"])
+    return {f"ratio_{job}": mean - spread, f"ratio_{job}_memory": MEMORY / peak}
+
+
+@contextmanager
+def azurite(folder: Path) -> Iterator[int]:
+    """Azurite over HTTP on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    command = [str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence", "--loose"]
+    command += ["--skipApiVersionCheck", "--disableTelemetry", "--silent", "--extentMemoryLimit", "4096"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        else:
+            raise SystemExit("Azurite did not come up")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+if __name__ == "__main__":
+    main()

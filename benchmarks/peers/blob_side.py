@@ -1,0 +1,158 @@
+"""One client's run of one job of the Blob benchmark.
+
+In: client, job, port, folder of the files, folder to fetch into. Out: what it took; what was fetched is compared.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from asked import clock, tell
+
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+ACCOUNT, PART, AT_ONCE, MANY_AT_ONCE = "devstoreaccount1", 16 << 20, 4, 16
+
+
+def main() -> None:
+    """Do the job and say how long it took."""
+    side, job, port, work, target = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5])
+    way, what = job.split("_")
+    container = f"{side}-{what}"
+    _make(container, port)
+    files = {f"x/{file.name}": file for file in sorted((work / what).iterdir())}
+    targets = {name: target / Path(name).name for name in files}
+    client, package = CLIENTS[side](container, port)
+    began = clock()
+    client(way, files if way == "up" else targets)
+    ended = clock()
+    if way == "down":
+        assert all(filecmp.cmp(targets[name], file, shallow=False) for name, file in files.items()), "other bytes"
+    tell(began, len(files), version(package), ended)
+
+
+def _make(container: str, port: int) -> None:
+    from azure.core.exceptions import ResourceExistsError
+    from azure.storage.blob import ContainerClient
+
+    try:
+        ContainerClient(f"http://127.0.0.1:{port}/{ACCOUNT}", container, KEY).create_container()
+    except ResourceExistsError:
+        return
+
+
+def _each(files: dict[str, Path], work: Callable[[str, Path], Any]) -> None:
+    if len(files) == 1:
+        work(*next(iter(files.items())))
+        return
+    with ThreadPoolExecutor(MANY_AT_ONCE) as pool:
+        list(pool.map(lambda pair: work(*pair), files.items()))
+
+
+def yearling(container: str, port: int) -> tuple[Any, str]:
+    """As `yearling blob cp` does it, but for the command line."""
+    os.environ["AZURE_STORAGE_KEY"] = KEY
+    from yearling.cloud.copying import copy
+    from yearling.recipe import Cloud
+
+    place = f"http://127.0.0.1:{port}/{ACCOUNT}/{container}/x"
+
+    def work(way: str, files: dict[str, Path]) -> None:
+        folder = str(next(iter(files.values())).parent)
+        copy(*((folder, place) if way == "up" else (place, folder)), Cloud())
+
+    return work, "yearling"
+
+
+def obstore(container: str, port: int) -> tuple[Any, str]:
+    """Parts of 16 MiB, four at a time; many files at once, by its asynchronous calls."""
+    import asyncio
+
+    import obstore as library
+    from obstore.store import AzureStore
+
+    config: Any = {"account_name": ACCOUNT, "account_key": KEY, "endpoint": f"http://127.0.0.1:{port}/{ACCOUNT}"}
+    store = AzureStore(container, config=config, client_options={"allow_http": True})
+
+    async def many(way: str, files: dict[str, Path]) -> None:
+        gate = asyncio.Semaphore(MANY_AT_ONCE)
+
+        async def one(name: str, file: Path) -> None:
+            async with gate:
+                if way == "up":
+                    await library.put_async(store, name, file.read_bytes(), use_multipart=False)
+                else:
+                    file.write_bytes(await (await library.get_async(store, name)).bytes_async())
+
+        await asyncio.gather(*(one(*pair) for pair in files.items()))
+
+    def work(way: str, files: dict[str, Path]) -> None:
+        if len(files) > 1:
+            asyncio.run(many(way, files))
+            return
+        ((name, file),) = files.items()
+        if way == "up":
+            library.put(store, name, file, chunk_size=PART, max_concurrency=AT_ONCE)
+        else:
+            with file.open("wb") as out:
+                for chunk in library.get(store, name).stream(PART):
+                    out.write(chunk)
+
+    return work, "obstore"
+
+
+def pyarrow(container: str, port: int) -> tuple[Any, str]:
+    """Its file system, with copies by its own threads."""
+    from pyarrow import fs
+
+    place = f"127.0.0.1:{port}"
+    azure = fs.AzureFileSystem(
+        ACCOUNT, account_key=KEY, blob_storage_authority=place, dfs_storage_authority=place,
+        blob_storage_scheme="http", dfs_storage_scheme="http",
+    )  # fmt: skip
+    here = fs.LocalFileSystem()
+
+    def work(way: str, files: dict[str, Path]) -> None:
+        def one(name: str, file: Path) -> None:
+            there, local = f"{container}/{name}", str(file)
+            sides = (local, there, here, azure) if way == "up" else (there, local, azure, here)
+            fs.copy_files(*sides, chunk_size=PART)
+
+        _each(files, one)
+
+    return work, "pyarrow"
+
+
+def sdk(container: str, port: int) -> tuple[Any, str]:
+    """The SDK with parts of 16 MiB, four at a time; many files by threads."""
+    from azure.storage.blob import ContainerClient
+
+    sizes = dict.fromkeys(("max_single_get_size", "max_chunk_get_size", "max_block_size", "max_single_put_size"), PART)
+    client = ContainerClient(f"http://127.0.0.1:{port}/{ACCOUNT}", container, KEY, **sizes)  # type: ignore[arg-type]
+
+    def work(way: str, files: dict[str, Path]) -> None:
+        def one(name: str, file: Path) -> None:
+            if way == "up":
+                with file.open("rb") as source:
+                    client.upload_blob(name, source, overwrite=True, max_concurrency=AT_ONCE)
+            else:
+                with file.open("wb") as out:
+                    client.download_blob(name, max_concurrency=AT_ONCE).readinto(out)
+
+        _each(files, one)
+
+    return work, "azure-storage-blob"
+
+
+CLIENTS: dict[str, Callable[[str, int], tuple[Any, str]]] = {
+    "yearling": yearling, "obstore": obstore, "pyarrow": pyarrow, "sdk": sdk,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""`yearling blob` and `yearling doctor`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from yearling.terminal import show
+
+if TYPE_CHECKING:
+    from yearling.cloud.copying import Copied
+
+app = typer.Typer(help="Look at Azure Blob, and copy to and from it.", rich_markup_mode=None, no_args_is_help=True)
+Identity = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads it
+    typer.Option(help="who asks: auto, or one of the ways that doctor --azure names [YEARLING_AZURE_IDENTITY]"),
+]
+ClientId = Annotated[Optional[str], typer.Option(help="client id of a user-assigned identity [AZURE_CLIENT_ID]")]  # noqa: UP045
+CloudName = Annotated[Optional[str], typer.Option("--cloud", help="public, usgov or china [YEARLING_AZURE_CLOUD]")]  # noqa: UP045
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+Source = Annotated[str, typer.Argument(help="file, folder, or az://account/container/path")]
+Target = Annotated[str, typer.Argument(help="the other side")]
+
+
+@app.command()
+def ls(
+    place: Annotated[str, typer.Argument(help="az://account/container/path")],
+    identity: Identity = None,
+    client_id: ClientId = None,
+    cloud: CloudName = None,
+    as_json: AsJson = False,
+) -> None:
+    """List blobs with their sizes.
+
+    Example: yearling blob ls az://account/container/runs
+    """
+    from yearling.cloud.opening import asking, open_place
+
+    store, path = open_place(place.rstrip("/"), asking(identity, client_id, cloud))
+    for blob in store.blobs(path):  # as they come: a container may hold millions
+        when = blob.modified.isoformat(timespec="seconds")
+        if as_json:
+            print(json.dumps({"name": blob.name, "size": blob.size, "modified": when}))
+        else:
+            print(f"{blob.size:>15,}  {when}  {blob.name}")
+
+
+@app.command()
+def cp(
+    source: Source,
+    target: Target,
+    identity: Identity = None,
+    client_id: ClientId = None,
+    cloud: CloudName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a file or a folder to Azure, or from there.
+
+    Example: yearling blob cp runs/quickstart az://account/container/runs/quickstart
+    """
+    from yearling.cloud.copying import copy
+    from yearling.cloud.opening import asking
+
+    _told(copy(source, target, asking(identity, client_id, cloud)), as_json)
+
+
+@app.command()
+def sync(
+    source: Source,
+    target: Target,
+    delete: Annotated[bool, typer.Option("--delete", help="take away what only the target has")] = False,
+    identity: Identity = None,
+    client_id: ClientId = None,
+    cloud: CloudName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy what differs: in size, or because the source is newer.
+
+    Example: yearling blob sync az://account/container/data data
+    """
+    from yearling.cloud.copying import copy
+    from yearling.cloud.opening import asking
+
+    _told(copy(source, target, asking(identity, client_id, cloud), True, delete), as_json)
+
+
+def _told(copied: Copied, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    show(asdict(copied), _view, as_json)
+
+
+def _view(copied: dict[str, Any]) -> str:
+    said = f"{copied['files']} files, {copied['bytes'] / 1e6:,.1f} MB copied"
+    same = f", {copied['same']} the same" if copied["same"] else ""
+    return said + same + (f", {copied['deleted']} deleted" if copied["deleted"] else "")
+
+
+def doctor(
+    context: typer.Context,
+    recipe: Annotated[
+        Optional[str],  # noqa: UP045 - typer reads it
+        typer.Argument(help="check what this recipe needs too; with --azure, a place: az://account/container"),
+    ] = None,
+    azure: Annotated[bool, typer.Option("--azure", help="look at Azure instead: identity, network, roles")] = False,
+    wait: Annotated[float, typer.Option(min=0, help="with --azure: minutes to wait for a role just given")] = 0.0,
+    identity: Identity = None,
+    client_id: ClientId = None,
+    cloud: CloudName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what will work on this machine, and mends for the rest.
+
+    Example: yearling doctor recipe.yaml
+    Example: yearling doctor --azure az://account/container
+    """
+    from dataclasses import asdict
+
+    from yearling import doctor
+    from yearling.errors import UserError
+
+    if azure:
+        from yearling.cloud.opening import asking
+        from yearling.doctor_azure import examine_azure
+
+        checks = examine_azure(recipe, asking(identity, client_id, cloud), 60 * wait)
+    else:
+        from yearling.recipe_file import load_recipe
+
+        checks = doctor.examine(load_recipe(Path(recipe)) if recipe else None, context.obj)
+    if as_json:
+        print(json.dumps([asdict(check) for check in checks], indent=1))
+    else:
+        show(checks, doctor.view, False)
+    if doctor.failed(checks):
+        raise typer.Exit(UserError.exit_code)

@@ -1,0 +1,1 @@
+"""Azure: places and who asks there, blobs up and down, a project that lies on Blob."""

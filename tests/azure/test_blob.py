@@ -1,0 +1,194 @@
+"""`yearling blob` against Azurite: up, down, the same, broken, refused; as every identity that machines are given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import azure_cloud
+import pytest
+from azure.storage.blob import BlobClient
+from azure_cloud import Cloud
+from golden_line import command_line as cli
+
+from yearling.cloud import store as stores
+from yearling.cloud.copying import Copied, copy
+from yearling.cloud.opening import open_place
+from yearling.errors import UserError
+from yearling.recipe_azure import Cloud as Settings
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def put_files(folder: Path, sizes: dict[str, int]) -> Path:
+    dice = random.Random(3)
+    for name, size in sizes.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(dice.randbytes(size))
+    return folder
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+SIZES = {"a.json": 10, "empty": 0, "deep/er/ä ö#1%25.bin": 70_000, "large.bin": 40 << 20}
+
+
+@pytest.mark.parametrize("flow", ["imds", "azureml", "app", "key"])
+@pytest.mark.parametrize("client", [None, azure_cloud.USER])
+def test_a_folder_goes_up_and_comes_back(
+    container: str,
+    azure: Cloud,
+    tmp_path: Path,
+    flow: str,
+    client: str | None,
+    on: Callable[[Cloud, str], None],
+) -> None:
+    on(azure, flow)
+    here, there = put_files(tmp_path / "here", SIZES), Settings(client_id=client)
+    total = sum(SIZES.values())
+    assert copy(str(here), f"{container}/x", there) == Copied(4, total)
+    assert copy(f"{container}/x", str(tmp_path / "back"), there) == Copied(4, total)
+    assert digests(tmp_path / "back") == digests(here)
+    if flow != "key":
+        asked = {told.get("client_id") or told.get("clientid") for told in azure.tokens}
+        assert asked == {client}
+
+
+def test_only_what_differs_is_synced(container: str, tmp_path: Path) -> None:
+    here = put_files(tmp_path / "here", {"a": 10, "b": 20, "c/d": 30})
+    target = f"{container}/x"
+    assert copy(str(here), target, Settings(), sync=True) == Copied(3, 60)
+    assert copy(str(here), target, Settings(), sync=True) == Copied(0, 0, same=3)
+    (here / "b").write_bytes(b"longer than it was before")
+    (here / "a").unlink()
+    assert copy(str(here), target, Settings(), sync=True, delete=True) == Copied(1, 25, same=1, deleted=1)
+    assert copy(target, str(tmp_path / "back"), Settings(), sync=True) == Copied(2, 55)
+    put_files(tmp_path / "back", {"more": 5})
+    assert copy(target, str(tmp_path / "back"), Settings(), sync=True, delete=True) == Copied(0, 0, same=2, deleted=1)
+    assert digests(tmp_path / "back") == digests(here)
+
+
+def test_a_broken_upload_goes_on_with_what_is_there(
+    container: str, azure: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "PART", 1 << 20)
+    file = put_files(tmp_path, {"large": 9 << 20}) / "large"
+    real, sent = BlobClient.stage_block, list[str]()
+
+    def failing(client: BlobClient, block: str, *given: Any, **more: Any) -> Any:
+        if len(sent) == 5:
+            raise KeyboardInterrupt
+        sent.append(block)
+        return real(client, block, *given, **more)
+
+    monkeypatch.setattr(BlobClient, "stage_block", failing)
+    with pytest.raises(KeyboardInterrupt):
+        copy(str(file), f"{container}/large", Settings())
+    store, path = open_place(f"{container}/large")
+    assert store.find(path) is None, "half of a blob is never seen"
+    monkeypatch.setattr(BlobClient, "stage_block", real)
+    azure.asked.clear()
+    assert copy(str(file), f"{container}/large", Settings()) == Copied(1, 9 << 20)
+    staged = [path for method, path, _ in azure.asked if method == "PUT" and "comp=block&" in path]
+    assert len(staged) == 4
+    assert store.read(path) == file.read_bytes()
+
+
+def test_a_broken_download_goes_on_with_what_is_there(
+    container: str, azure: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "PART", 1 << 20)
+    file, back = put_files(tmp_path, {"large": 9 << 20}) / "large", tmp_path / "back"
+    copy(str(file), f"{container}/large", Settings())
+    store, path = open_place(f"{container}/large")
+    blob = store.find(path)
+    assert blob
+
+    def stop(count: int) -> None:
+        moved.append(count)
+        if len(moved) == 6:
+            raise KeyboardInterrupt
+
+    moved = list[int]()
+    with pytest.raises(KeyboardInterrupt):
+        store.download(blob, back, stop)
+    assert not back.exists() and back.with_name("back.part").exists()
+    azure.asked.clear()
+    store.download(blob, back)
+    assert len([1 for method, *_ in azure.asked if method == "GET"]) <= 5
+    assert back.read_bytes() == file.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["back", "large"]
+
+
+def test_a_blob_that_changed_meanwhile_is_not_sewn_together(
+    container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "PART", 1 << 20)
+    store, path = open_place(f"{container}/large")
+    file = put_files(tmp_path, {"large": 3 << 20}) / "large"
+    store.upload(file, path)
+    old = store.find(path)
+    assert old
+    file.write_bytes(random.Random(9).randbytes(3 << 20))
+    store.upload(file, path)
+    with pytest.raises(UserError, match="changed"):
+        store.download(old, tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_bytes_that_are_not_those_that_were_written_are_refused(container: str, tmp_path: Path) -> None:
+    store, path = open_place(f"{container}/x")
+    store.write(path, b"right")
+    store.client(path).upload_blob(b"wrong", overwrite=True, metadata={"sha256": hashlib.sha256(b"right").hexdigest()})
+    with pytest.raises(UserError, match="SHA-256 differs"):
+        copy(f"{container}/x", str(tmp_path / "x"), Settings())
+    assert not (tmp_path / "x").exists()
+
+
+def test_answers_that_break_in_the_middle_are_asked_for_again(container: str, azure: Cloud, tmp_path: Path) -> None:
+    here = put_files(tmp_path / "here", {"a": 50_000, "b": 17 << 20})
+    copy(str(here), container, Settings())
+    azure.breaks = 3
+    copy(container, str(tmp_path / "back"), Settings())
+    assert azure.breaks == 0 and digests(tmp_path / "back") == digests(here)
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "ServerBusy"), (429, "TooManyRequests")])
+def test_a_busy_service_is_waited_for(container: str, azure: Cloud, tmp_path: Path, status: int, code: str) -> None:
+    here = put_files(tmp_path / "here", {str(n): 100 for n in range(20)})
+    azure.faults += [("PUT", status, code, "busy")] * 5
+    copy(str(here), container, Settings())
+    azure.faults += [("GET", status, code, "busy")] * 5
+    copy(container, str(tmp_path / "back"), Settings())
+    assert digests(tmp_path / "back") == digests(here) and not azure.faults
+
+
+def test_a_listing_has_all_pages(container: str, tmp_path: Path) -> None:
+    store, _ = open_place(container)
+    here = put_files(tmp_path / "here", {f"{n:04}": 1 for n in range(1200)} | {"0000-b/x": 1})
+    copy(str(here), f"{container}/many", Settings())
+    assert sorted(blob.name for blob in store.blobs("many")) == sorted(f"many/{name}" for name in digests(here))
+
+
+def test_the_command_line(container: str, tmp_path: Path) -> None:
+    here = put_files(tmp_path / "here", {"a": 10, "b/c": 20})
+    done = cli("blob", "cp", str(here), f"{container}/x", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out) == {"files": 2, "bytes": 30, "same": 0, "deleted": 0}
+    assert "as the identity of this machine" in done.err
+    listed = cli("blob", "ls", f"{container}/x", "--json")
+    assert [json.loads(line)["name"] for line in listed.out.splitlines()] == ["x/a", "x/b/c"]
+    assert cli("blob", "sync", f"{container}/x", str(tmp_path / "back")).out == "2 files, 0.0 MB copied\n"
+    assert digests(tmp_path / "back") == digests(here)
+    wrong = cli("blob", "cp", "a", "b")
+    assert wrong.code == 2 and "one of a and b has to be on Azure" in wrong.err

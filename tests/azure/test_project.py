@@ -1,0 +1,115 @@
+"""A project on Azure Blob: killed, gone on with on another machine, held by one at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from azure_cloud import Cloud
+from golden_line import Done, environment
+from openai_server import asked, digest
+
+from yearling.cloud.project import SEGMENT_S
+from yearling.record import read_records
+
+if TYPE_CHECKING:
+    from openai_server import OpenAIServer
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def teach(body: Mapping[str, Any]) -> str:
+    """Two new tasks for a question, an answer for a task."""
+    dice = random.Random(digest(body))
+    words = " ".join("".join(dice.choices("bcdfghjklmnprstvwxz", k=7)) for _ in range(12))
+    if asked(body).startswith("Write "):
+        other = "".join(dice.choices("bcdfghjklm", k=9))
+        return json.dumps(
+            {
+                "tasks": [
+                    {"instruction": f"Say {words}.", "input": ""},
+                    {"instruction": f"Tell {other} {words[::-1]}.", "input": ""},
+                ]
+            }
+        )
+    return f"{words}."
+
+
+def put_recipe(folder: Path, server: OpenAIServer) -> Path:
+    teacher = f"{{model: 'openai:tutor', base_url: '{server.url}', concurrency: 4, price: {{input: 1, output: 1}}}}"
+    recipe = folder / "g.yaml"
+    generate = "{num: 60, alpaca: {per_call: 2}, answer: {max_tokens: 256}}"
+    recipe.write_text(f"name: one\nteacher: {teacher}\ngenerate: {generate}\ncurate: {{}}\n", encoding="utf-8")
+    return recipe
+
+
+def begin(machine: Path, *arguments: str) -> subprocess.Popen[str]:
+    """The command line on a machine with nothing but its own cache."""
+    command = [sys.executable, "-m", "yearling.cli", *arguments]
+    given = environment() | {"YEARLING_CACHE": str(machine)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=given)
+
+
+def end(process: subprocess.Popen[str]) -> Done:
+    out, err = process.communicate(timeout=120)
+    return Done(process.returncode, out, err, 0.0)
+
+
+def test_a_run_is_killed_twice_and_gone_on_with_elsewhere(
+    container: str, azure: Cloud, tmp_path: Path, server: OpenAIServer
+) -> None:
+    server.answer = teach
+    recipe, place = put_recipe(tmp_path, server), f"{container}/p"
+    for machine, more in (("first", 25), ("second", 25)):
+        server.hold_after(more)
+        running = begin(tmp_path / machine, "--project", place, "run", str(recipe))
+        server.wait_for(len(server.bill) + more + 2, 60)
+        time.sleep(SEGMENT_S + 2)  # what was settled is on Blob
+        os.kill(running.pid, signal.SIGKILL)
+        assert end(running).code == -signal.SIGKILL
+        server.open.set()
+        time.sleep(0.5)
+    before = len(server.bill)
+    done = end(begin(tmp_path / "third", "--project", place, "run", str(recipe)))
+    assert done.code == 0, done.err
+    assert len(server.bill) > before, "it was over before it was killed"
+    twice = [key for key, count in server.keys.items() if count > 1]
+    assert len(twice) <= 2 * 4, "calls in flight may be lost, no others"
+    quiet = end(begin(tmp_path / "quiet", "--project", str(tmp_path / "here"), "run", str(recipe)))
+    assert quiet.code == 0, quiet.err
+    assert end(begin(tmp_path / "fourth", "blob", "cp", f"{place}/runs", str(tmp_path / "back"))).code == 0
+    rows = [
+        list(read_records(folder / "one" / "records")) for folder in (tmp_path / "back", tmp_path / "here" / "runs")
+    ]
+    assert rows[0] == rows[1] and len(rows[0]) == 60
+    status = end(begin(tmp_path / "fifth", "--project", place, "status", "--json"))
+    assert [stage["state"] for stage in json.loads(status.out)["stages"]][1:3] == ["done", "done"]
+    again = end(begin(tmp_path / "sixth", "--project", place, "run", str(recipe)))
+    assert again.code == 0 and again.err.count("done before, nothing to do") == 2
+
+
+def test_a_project_is_held_by_one(container: str, azure: Cloud, tmp_path: Path, server: OpenAIServer) -> None:
+    server.answer = teach
+    recipe, place = put_recipe(tmp_path, server), f"{container}/p"
+    server.hold_after(5)
+    first = begin(tmp_path / "first", "--project", place, "run", str(recipe))
+    server.wait_for(6, 60)
+    second = begin(tmp_path / "second", "--project", place, "run", str(recipe))
+    assert second.stderr is not None
+    line = next(line for line in second.stderr if "held by process" in line)
+    assert f"process {first.pid} of" in line
+    server.open.set()
+    assert end(first).code == 0
+    waited = end(second)
+    assert waited.code == 0 and waited.err.count("done before, nothing to do") == 2
+    assert max(Counter(server.keys).values()) == 1
