@@ -2,9 +2,10 @@
 
 In: flags. Out: a table on standard output and, with --json, one last line of JSON whose `ratio_...` keys say how many
 times yearling's throughput is that of the fastest client, at the lower end of an interval over all pairs. Four jobs:
-one large file and many small ones, up and down, all against one Azurite on loopback that keeps its blobs in memory,
-with a key. Each run is a process of its own, the clock starts after its imports; clients take turns, and each turn of
-yearling is held against those beside it. Loopback has no latency and Azurite one thread: only ratios carry over.
+one large file and many small ones, up and down, with a key, each against an Azurite of its own on loopback that keeps
+its blobs in memory. Each run is a process of its own, the clock starts after its imports; clients take turns, and
+each turn of yearling is held against those beside it. Loopback has no latency and Azurite one thread: only ratios
+carry over.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sides import FailedError, Took, run
 HERE = Path(__file__).resolve().parent
 AZURITE = HERE.parent / "tests" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
 SIDES = ("yearling", "obstore", "pyarrow", "sdk")
-JOBS = ("up_large", "down_large", "up_small", "down_small")
+SIZES = ("large", "small")
 LARGE, SMALL, MANY = 200 << 20, 10 << 10, 2000
 LIMIT_S, MEMORY = 300, 256 / 1024  # seconds; GiB that yearling may take
 # of Student's t at 95 %, two-sided, by the pairs less one
@@ -44,21 +45,24 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--pairs", type=int, default=7, choices=range(3, 11), help="turns of each client (7)")
-    parser.add_argument("--only", nargs="+", choices=JOBS, default=list(JOBS), help="some jobs (all)")
+    parser.add_argument("--only", nargs="+", choices=SIZES, default=list(SIZES), help="one large file, many small ones")
     given = parser.parse_args()
     if not AZURITE.exists():
         parser.error("there is no Azurite: make setup installs it where npm is")
     console, result = Console(soft_wrap=True, width=140), dict[str, Any]()
-    with tempfile.TemporaryDirectory() as folder, azurite(Path(folder)) as port:
+    with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         put_files(work)
-        for job in given.only:
-            took = {side: list[Took]() for side in SIDES}
+        for size in given.only:
+            took = {way: {side: list[Took]() for side in SIDES} for way in ("up", "down")}
             for turn in range(given.pairs):
                 for side in SIDES if turn % 2 else reversed(SIDES):
-                    print(f"{job}, turn {turn + 1}: {side} …", file=sys.stderr)
-                    took[side].append(one(work, side, job, port))
-            result |= told(console, job, took)
+                    print(f"{size}, turn {turn + 1}: {side} …", file=sys.stderr)
+                    with azurite(work) as port:
+                        for way, runs in took.items():
+                            runs[side].append(one(work, side, f"{way}_{size}", port))
+            for way, runs in took.items():
+                result |= told(console, f"{way}_{size}", runs)
     for key, value in result.items():
         console.print(f"{key}: {value:.2f}")
     if given.json:
@@ -116,7 +120,7 @@ def azurite(folder: Path) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     command = [str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence", "--loose"]
-    command += ["--skipApiVersionCheck", "--disableTelemetry", "--silent", "--extentMemoryLimit", "4096"]
+    command += ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
     try:
         for _ in range(300):

@@ -5,13 +5,12 @@ In: two names, of which one is on Azure. Out: counts, and progress in MB/s. Dele
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from yearling.cloud.opening import open_place
 from yearling.cloud.store import Blob, Store, is_large
@@ -41,8 +40,7 @@ class Job:
     """One file to be moved."""
 
     size: int
-    large: Callable[[Callable[[int], None]], None]  # told how to say what it moved
-    small: Callable[[], Coroutine[Any, Any, None]]
+    work: Callable[[Callable[[int], None]], None]  # told how to say what it moved
 
 
 def copy(source: str, target: str, azure: Cloud | None, sync: bool = False, delete: bool = False) -> Copied:
@@ -130,12 +128,12 @@ def _is_same(blob: Blob, file: Path, up: bool) -> bool:
 
 
 def _sent(store: Store, file: Path, name: str) -> Job:
-    return Job(file.stat().st_size, lambda moved: store.upload(file, name, moved), lambda: store.send(file, name))
+    return Job(file.stat().st_size, lambda moved: store.upload(file, name, moved))
 
 
 def fetched(store: Store, blob: Blob, file: Path) -> Job:
     """The job of fetching a blob."""
-    return Job(blob.size, lambda moved: store.download(blob, file, moved), lambda: store.fetch(blob, file))
+    return Job(blob.size, lambda moved: store.download(blob, file, moved))
 
 
 def move(jobs: Iterable[Job], label: str) -> int:
@@ -151,22 +149,13 @@ def move(jobs: Iterable[Job], label: str) -> int:
 
         for job in every:
             if is_large(job.size):
-                job.large(moved)
-        asyncio.run(_many([job for job in every if not is_large(job.size)], moved))
+                job.work(moved)
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            flying = [pool.submit(job.work, moved) for job in every if not is_large(job.size)]
+            try:
+                for future in flying:
+                    future.result()
+            finally:
+                for future in flying:
+                    future.cancel()
     return total
-
-
-async def _many(jobs: Sequence[Job], moved: Callable[[int], None]) -> None:
-    left = iter(jobs)
-
-    async def some() -> None:
-        for job in left:
-            await job.small()
-            moved(job.size)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(FILES_AT_ONCE, len(jobs))):
-                group.create_task(some())
-    except* UserError as errors:
-        raise errors.exceptions[0] from None

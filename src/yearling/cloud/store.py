@@ -103,29 +103,6 @@ class Store:
             return False
         return True
 
-    async def send(self, file: Path, name: str) -> None:
-        """Send a small file: its blob is written whole."""
-        import obstore
-
-        data = file.read_bytes()
-        with refused(self, name):
-            await obstore.put_async(self._fast, name, data, attributes=_told(data), use_multipart=False)
-
-    async def fetch(self, blob: Blob, file: Path) -> None:
-        """Fetch a small blob into a file, which is there only once it is whole and checked."""
-        import obstore
-
-        with refused(self, blob.name):
-            try:
-                got = await obstore.get_async(self._fast, blob.name)
-            except FileNotFoundError:
-                raise UserError(f"{self.at(blob.name)} is gone: somebody deleted it meanwhile.") from None
-            data = bytes(await got.bytes_async())
-        self._hold(blob.name, got.attributes, data)
-        partial = _partial(file)
-        partial.write_bytes(data)
-        _settle(partial, file, blob)
-
     def _hold(self, name: str, told: Mapping[Any, str], data: bytes) -> None:
         """Hold a blob's bytes against what it says of them."""
         wanted = told.get(DIGEST)
@@ -153,12 +130,14 @@ class Store:
         from azure.storage.blob import BlobBlock
 
         client, blocks = self.client(name), dict[int, tuple[str, bytes]]()
+        one = threading.Lock()  # reading keeps one core busy at most: the others send
         with refused(self, name), file.open("rb") as source:
             there = _staged(client)
 
             def part(at: int) -> int:
-                data = _read_at(source.fileno(), at)
-                digest = hashlib.sha256(data)
+                with one:
+                    data = _read_at(source.fileno(), at)
+                    digest = hashlib.sha256(data)
                 # named after its place and its bytes: one of that name is the right one
                 block = f"{at:015d}-{digest.hexdigest()[:40]}"
                 blocks[at] = block, digest.digest()
@@ -187,13 +166,27 @@ class Store:
         return Blob(name, found.size, found.last_modified, found.etag)
 
     def download(self, blob: Blob, file: Path, moved: Moved = lambda count: None) -> None:
-        """Fetch a large blob into a file, which is there only once it is whole and checked.
+        """Fetch a blob into a file, which is there only once it is whole and checked.
 
-        A broken transfer leaves `<file>.part` and a list of its parts, and goes on there while the blob is the same.
+        A large one is fetched in parts: a broken transfer leaves `<file>.part` and a list of those, and goes on there
+        while the blob is the same.
         """
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(file.name + ".part")
+        if not is_large(blob.size):
+            data = self.read(blob.name)
+            if data is None:
+                raise UserError(f"{self.at(blob.name)} is gone: somebody deleted it meanwhile.")
+            partial.write_bytes(data)
+            moved(len(data))
+        else:
+            self._download(blob, partial, moved)
+        os.utime(partial, (blob.modified.timestamp(), blob.modified.timestamp()))
+        partial.replace(file)
+
+    def _download(self, blob: Blob, partial: Path, moved: Moved) -> None:
         import obstore
 
-        partial = _partial(file)
         state = partial.with_name(partial.name + "s")
         done = _parts_of(state, blob) if partial.exists() else dict[int, str]()
         told: Mapping[Any, str] = self.client(blob.name).get_blob_properties().metadata
@@ -219,7 +212,6 @@ class Store:
         found = _of_parts(bytes.fromhex(done[at]) for at in sorted(done)) if ours else _digest(partial, wanted or "")
         if wanted is not None and wanted != found:
             raise UserError(f"{self.at(blob.name)}: {DIFFERS}")
-        _settle(partial, file, blob)
         state.unlink(missing_ok=True)
 
 
@@ -237,17 +229,6 @@ def _told(data: bytes) -> Any:
 
 def _of_parts(digests: Iterable[bytes]) -> str:
     return f"{PART}-{hashlib.sha256(b''.join(digests)).hexdigest()}"
-
-
-def _partial(file: Path) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return file.with_name(file.name + ".part")
-
-
-def _settle(partial: Path, file: Path, blob: Blob) -> None:
-    """A fetched file gets its name, and the time of its blob."""
-    os.utime(partial, (blob.modified.timestamp(), blob.modified.timestamp()))
-    partial.replace(file)
 
 
 def _in_parts(part: Callable[[int], int], places: Iterable[int], moved: Moved) -> None:
