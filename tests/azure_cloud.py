@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import azure_management
 import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
@@ -62,6 +63,8 @@ class Cloud:
     )
     system: str | None = SYSTEM
     faults: list[tuple[str, int, str, str]] = field(default_factory=list)  # method or "", status, code, words
+    manager: str = ""  # of the management API
+    management: azure_management.Management = field(default_factory=azure_management.Management)
     breaks: int = 0  # answers to be cut in the middle
     skew: float = 0.0  # seconds that the service's clock is ahead of ours
     token: dict[str, Any] = field(default_factory=dict)  # claims that are to be otherwise
@@ -166,18 +169,28 @@ def _serving(made: Cloud, front: int, leaf: Path, key: Path) -> Iterator[None]:
         async with ClientSession(
             connector=TCPConnector(ssl=trusted, limit=64), timeout=limits, auto_decompress=False
         ) as session:
-            proxy = web.AppRunner(_proxy(made, session), access_log=None)
-            tokens = web.AppRunner(_tokens(made), access_log=None)
+            proxy = web.AppRunner(_proxy(made, session), access_log=None, shutdown_timeout=0.1)
+            management = web.AppRunner(azure_management.application(made), access_log=None, shutdown_timeout=0.1)
+            tokens = web.AppRunner(_tokens(made), access_log=None, shutdown_timeout=0.1)
             await proxy.setup()
             await tokens.setup()
+            await management.setup()
             await web.TCPSite(proxy, "127.0.0.1", front, ssl_context=context).start()
             place = free_port()
             await web.TCPSite(tokens, "127.0.0.1", place).start()
             made.identity = f"http://127.0.0.1:{place}"
+            place = free_port()
+            await web.TCPSite(management, "127.0.0.1", place, ssl_context=context).start()
+            made.manager = f"https://127.0.0.1:{place}"
             ready.set()
             await stop.wait()
             await proxy.cleanup()
             await tokens.cleanup()
+            await management.cleanup()
+        # a client that keeps its TLS connection would be waited for
+        for transport in list(loop._transports.values()):  # type: ignore[attr-defined]
+            transport.abort()
+        await asyncio.sleep(0.1)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
     thread.start()

@@ -30,7 +30,7 @@ RANKS = (
     ("generate", "sources", "curate", "train", "export", "evaluate"),
     ("pipeline",),
     ("serve", "look", "trace", "audit", "doctor", "demo", "estimate", "masks"),
-    ("doctor_azure",),
+    ("doctor_azure", "azureml"),
     ("terminal",),
     ("cli_azure", "cli_curate"),
     ("cli",),

@@ -6,11 +6,7 @@ Heavy modules are imported inside the commands, so that help costs next to nothi
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
 import signal
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -20,7 +16,7 @@ import typer
 from yearling import cli_azure, cli_curate
 from yearling.errors import Interrupted, UserError
 from yearling.places import remote
-from yearling.terminal import read_recipe, sent, show
+from yearling.terminal import of_the_machine, read_recipe, sent, show, usage
 
 app = typer.Typer(
     help="Raise a small language model of your own from a bigger one, on your own machine.",
@@ -56,16 +52,24 @@ def options(
     """Options that stand before the verb."""
     global _project, _debug
     _project, _debug = Path(project), debug
-    if place := remote(project):
-        from yearling.cloud.project import remote_project
-
-        _project = context.with_resource(remote_project(place, None, context.invoked_subcommand in WRITING))
+    if context.invoked_subcommand != "run":
+        _open_project(context)
     context.obj = _project
     if version:
         import importlib.metadata
 
         print(importlib.metadata.version("yearling"))
         raise typer.Exit
+
+
+def _open_project(context: typer.Context) -> None:
+    """Where the project lies on Azure: bring it here, and hold it where the verb writes."""
+    global _project
+    if place := remote(_project):
+        from yearling.cloud.project import remote_project
+
+        writing = (context.invoked_subcommand or context.info_name) in WRITING
+        _project = context.with_resource(remote_project(place, None, writing))
 
 
 def _run(path: Path, context: typer.Context, names: list[str] | None = None, as_json: bool = False) -> None:
@@ -104,11 +108,21 @@ def init(
 
 
 @app.command(context_settings=KNOBS)
-def run(context: typer.Context, recipe: RecipePath = Path("recipe.yaml")) -> None:
-    """Run all stages of a recipe; resumes a stopped run.
+def run(
+    context: typer.Context,
+    recipe: RecipePath = Path("recipe.yaml"),
+    dry_run: Annotated[
+        Optional[Path],  # noqa: UP045 - typer reads it
+        typer.Option("--dry-run", help="with run_on: azureml, write the job's YAML to this file, submit nothing"),
+    ] = None,
+) -> None:
+    """Run all stages of a recipe; resumes a stopped run. With `run_on: {azureml: …}` it runs as a job there.
 
     Example: yearling run recipe.yaml --generate.num 200 --train.learning-rate 1e-4
     """
+    if cli_azure.run_elsewhere(read_recipe(recipe, context.args), _project, dry_run):
+        return
+    _open_project(context)
     _run(recipe, context)
 
 
@@ -346,44 +360,13 @@ def _explain(error: Exception) -> int:
         import traceback
 
         traceback.print_exception(error)
-    message = str(error) if isinstance(error, UserError) else _usage(error) or _of_the_machine(error)
+    message = str(error) if isinstance(error, UserError) else usage(error) or of_the_machine(error, _project)
     if message is None:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         print("This is a bug in yearling. `yearling --debug …` shows where.", file=sys.stderr)
         return 1
     print(f"error: {message}", file=sys.stderr)
     return error.exit_code if isinstance(error, UserError) else UserError.exit_code
-
-
-def _usage(error: Exception) -> str | None:
-    """What the command line parser says of a wrong flag or verb; None for anything else."""
-    show = getattr(error, "format_message", None)
-    return f"{show()} `yearling --help` shows the verbs." if show else None
-
-
-def _of_the_machine(error: Exception) -> str | None:
-    """What the disk or the folder refused, in words; None for anything else."""
-    place, said, code = _project.resolve(), str(error), getattr(error, "errno", None)
-    if isinstance(error, OSError):
-        place = Path(error.filename or place)
-    elif isinstance(error, sqlite3.Error) and ("full" in said or "disk I/O" in said):
-        code = errno.ENOSPC if "full" in said or _is_full(place) else errno.EIO
-    elif _is_full(place):
-        code = errno.ENOSPC  # native writers know no better than "unexpected pos 576 vs 534", or "channel closed"
-    if "No space left" in said or code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"no space left on the disk for {place}. Free some and run the same command again."
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
-        return f"{place} cannot be used: {os.strerror(code)}. Choose another place with --project, or mend this one."
-    if code == errno.EIO:
-        return f"the disk failed at {place}: {os.strerror(code)}. Check it, then run the same command again."
-    return None
-
-
-def _is_full(place: Path) -> bool:
-    try:
-        return shutil.disk_usage(place).free < 1 << 20
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from yearling.errors import UserError
+from yearling.places import remote
 from yearling.terminal import show
 
 if TYPE_CHECKING:
     from yearling.cloud.copying import Copied
+    from yearling.recipe import Recipe
 
 app = typer.Typer(help="Look at Azure Blob, and copy to and from it.", rich_markup_mode=None, no_args_is_help=True)
 Identity = Annotated[
@@ -87,6 +90,22 @@ def sync(
     _told(copy(source, target, asking(identity, client_id, cloud), True, delete), as_json)
 
 
+def run_elsewhere(recipe: Recipe, project: Path, dry_run: Path | None) -> bool:
+    """Run a recipe as a job of Azure ML, or write that; False where the recipe runs on this machine."""
+    if isinstance(recipe.run_on, str):
+        if dry_run:
+            raise UserError("--dry-run writes the job of a recipe with `run_on: {azureml: {…}}`. This one runs here.")
+        return False
+    from yearling.azureml.jobs import job_of, run_there, write_yaml
+
+    job = job_of(recipe, recipe.run_on.azureml, project, remote(project))
+    if dry_run:
+        write_yaml(job, dry_run)
+    else:
+        run_there(job)
+    return True
+
+
 def _told(copied: Copied, as_json: bool) -> None:
     from dataclasses import asdict
 
@@ -120,7 +139,6 @@ def doctor(
     from dataclasses import asdict
 
     from yearling import doctor
-    from yearling.errors import UserError
 
     if azure:
         from yearling.cloud.opening import asking

@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from yearling.errors import UserError
 
@@ -61,6 +61,11 @@ class Place:
         """The account's name."""
         parts = urlsplit(self.endpoint)
         return parts.path.strip("/") or (parts.hostname or "").partition(".")[0]
+
+    @property
+    def address(self) -> str:
+        """Its https address, as all of Azure knows it."""
+        return "/".join(filter(None, (self.endpoint, self.container, quote(self.path))))
 
     def __truediv__(self, name: str) -> Place:
         return replace(self, path=f"{self.path.rstrip('/')}/{name}".lstrip("/"))

@@ -36,6 +36,12 @@ CLOUDS = {
         "core.chinacloudapi.cn", "https://login.partner.microsoftonline.cn", "https://management.chinacloudapi.cn"
     ),
 }
+# what azure-ai-ml calls them
+SDK_CLOUDS: dict[str, dict[str, Any]] = {
+    "public": {"cloud": "AzureCloud"},
+    "usgov": {"cloud": "AzureUSGovernment"},
+    "china": {"cloud": "AzureChinaCloud"},
+}
 DATASTORES = "2024-10-01"  # of the API
 
 

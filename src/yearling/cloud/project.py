@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,10 @@ INDEX, PENDING = ".sent.json", ".pending.jsonl"
 class Mirror:
     """The working copy of a project, and what is known of the blobs that it stands for."""
 
-    def __init__(self, store: Store, path: str, folder: Path) -> None:
+    def __init__(self, store: Store, path: str, folder: Path, only: str = "") -> None:
+        """`only` one run of the project, or all."""
         self.store, self.path, self.folder = store, path, folder
+        self._runs = f"runs/{only}/" if only else "runs/"
         folder.mkdir(parents=True, exist_ok=True)
         self.sent: dict[str, list[Any]] = {}  # by file: tag of its blob, size and time of change when it was sent
         with suppress(OSError, ValueError):  # then all is looked at anew
@@ -59,7 +61,7 @@ class Mirror:
         """Bring here what is newer there; what was changed here and not sent yet stays, where nobody else went on."""
         there = {blob.name.removeprefix(self.path).lstrip("/"): blob for blob in self.store.blobs(self.path)}
         segments = sorted(name for name in there if name.startswith("ledger/"))
-        files = {name: blob for name, blob in there.items() if name not in segments and name != LOCK}
+        files = {name: blob for name, blob in there.items() if name.startswith(self._runs)}
         newer = [name for name, blob in files.items() if self._tag(name) != blob.tag]
         for name in self.sent.keys() - files.keys() - {"ledger"}:
             (self.folder / name).unlink(missing_ok=True)
@@ -108,6 +110,19 @@ class Mirror:
             self._keep()
             self._pending.unlink()
 
+    def send_whole(self) -> None:
+        """Send a project that lay here until now: its files, and all of its ledger where none is there yet."""
+        self.fetch()
+        ledger = self.folder / "ledger.sqlite"
+        if "ledger" not in self.sent and ledger.exists():
+            with closing(sqlite3.connect(ledger)) as db:
+                names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+                for name in (name for name in names if not name.startswith("sqlite_")):
+                    rows = db.execute(f"SELECT * FROM {name}").fetchall()
+                    self.take([(f"INSERT INTO {name} VALUES ({','.join('?' * len(row))})", row) for row in rows])
+            self.send_segment()
+        self.send(0.0)
+
     def _replay(self, segments: Sequence[str]) -> None:
         """Bring the ledger here to where the segments are."""
         done = self.sent.get("ledger", [0])[0]
@@ -132,7 +147,7 @@ class Mirror:
         self.sent["ledger"] = [int(Path(new[-1]).stem)]
 
     def _files(self) -> Iterator[Path]:
-        runs = self.folder / "runs"
+        runs = self.folder / self._runs
         yield from (p for p in runs.rglob("*") if p.is_file() and not p.name.endswith(OWN))
 
     def _tag(self, name: str) -> str:
@@ -164,7 +179,7 @@ def remote_project(text: str, azure: Cloud | None, writing: bool) -> Iterator[Pa
         mirror.fetch()
         yield mirror.folder
         return
-    with _held(store, mirror.name(LOCK)) as lost:
+    with held(store, mirror.name(LOCK)) as lost:
         mirror.fetch()
         mirror.send_segment()  # what a process that was killed here had not sent
         stop = threading.Event()
@@ -196,7 +211,7 @@ def _sending(mirror: Mirror, stop: threading.Event, lost: threading.Event) -> No
 
 
 @contextmanager
-def _held(store: Store, lock: str) -> Iterator[threading.Event]:
+def held(store: Store, lock: str) -> Iterator[threading.Event]:
     """The lease of a project, renewed until it is let go; the event says that it was lost."""
     from azure.core.exceptions import AzureError
 
