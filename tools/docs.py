@@ -29,7 +29,18 @@ VERBS = [
     "chat",
     "serve",
 ]
-VERBS += ["status", "trace", "doctor", "blob/ls", "blob/cp", "blob/sync", "runs/list", "runs/compare", "runs/delete"]
+VERBS += [
+    "status",
+    "trace",
+    "doctor",
+    "blob/ls",
+    "blob/cp",
+    "blob/sync",
+    "azure/setup",
+    "runs/list",
+    "runs/compare",
+    "runs/delete",
+]
 
 
 def cli() -> str:

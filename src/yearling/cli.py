@@ -29,6 +29,7 @@ app = typer.Typer(
 runs_app = typer.Typer(help="List, compare and delete runs.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 app.add_typer(cli_azure.app, name="blob")
+app.add_typer(cli_azure.azure_app, name="azure")
 
 KNOBS = {"allow_extra_args": True, "ignore_unknown_options": True}
 RecipePath = Annotated[Path, typer.Argument(help="recipe file", show_default=True)]
@@ -141,7 +142,7 @@ def estimate(
     from yearling.cloud.copying import here
     from yearling.estimate import stage, view
 
-    asked = here(read_recipe(recipe, context.args))
+    asked = cli_azure.priced(here(read_recipe(recipe, context.args)))
     show(stage.estimate(asked, _project, 0 if no_pilot else pilot), view.view, as_json)
 
 

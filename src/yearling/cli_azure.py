@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from yearling.recipe import Recipe
 
 app = typer.Typer(help="Look at Azure Blob, and copy to and from it.", rich_markup_mode=None, no_args_is_help=True)
+azure_app = typer.Typer(help="Set Azure up for runs.", rich_markup_mode=None, no_args_is_help=True)
 Identity = Annotated[
     Optional[str],  # noqa: UP045 - typer reads it
     typer.Option(help="who asks: auto, or one of the ways that doctor --azure names [YEARLING_AZURE_IDENTITY]"),
@@ -90,6 +92,40 @@ def sync(
     _told(copy(source, target, asking(identity, client_id, cloud), True, delete), as_json)
 
 
+@azure_app.command()
+def setup(
+    account: Annotated[str, typer.Option(help="storage account for runs and data")],
+    container: Annotated[str, typer.Option(help="its container")],
+    recipe: Annotated[Path, typer.Argument(help="recipe with `run_on: {azureml: …}`")] = Path("recipe.yaml"),
+    location: Annotated[str, typer.Option(help="region")] = "westeurope",
+    size: Annotated[str, typer.Option(help="machine size of the compute")] = "Standard_D4s_v3",
+    out: Annotated[Path, typer.Option("-o", "--out", help="script to write")] = Path("azure-setup.sh"),
+    run: Annotated[bool, typer.Option("--run", help="run it, once you have read it and said yes")] = False,
+) -> None:
+    """Write the az commands for a compute with an identity, roles and a datastore; with --run, run them.
+
+    Example: yearling azure setup recipe.yaml --account mydata --container runs
+    """
+    from yearling.azureml import setup as commands
+    from yearling.progress import say
+    from yearling.recipe_file import load_recipe
+    from yearling.run_folder import write_text
+
+    asked = load_recipe(recipe)
+    if isinstance(asked.run_on, str):
+        raise UserError(f"{recipe} has no `run_on: {{azureml: {{…}}}}`, which names workspace and compute. Add it.")
+    wanted = commands.Wanted(account, container, location, size)
+    text = commands.script(asked.run_on.azureml, wanted)
+    write_text(out, text)
+    say(f"azure: the commands are in {out}")
+    if run:
+        if not sys.stdin.isatty():
+            raise UserError(f"--run asks before it runs anything, and nobody is there to answer. Run {out} yourself.")
+        print(text)
+        if typer.confirm("Run these?"):
+            commands.run_script(out)
+
+
 def run_elsewhere(recipe: Recipe, project: Path, dry_run: Path | None) -> bool:
     """Run a recipe as a job of Azure ML, or write that; False where the recipe runs on this machine."""
     if isinstance(recipe.run_on, str):
@@ -98,12 +134,21 @@ def run_elsewhere(recipe: Recipe, project: Path, dry_run: Path | None) -> bool:
         return False
     from yearling.azureml.jobs import job_of, run_there, write_yaml
 
-    job = job_of(recipe, recipe.run_on.azureml, project, remote(project))
+    job = job_of(priced(recipe), recipe.run_on.azureml, project, remote(project))
     if dry_run:
         write_yaml(job, dry_run)
     else:
         run_there(job)
     return True
+
+
+def priced(recipe: Recipe) -> Recipe:
+    """The recipe with the price of its machines, where they are of Azure ML; any other as it is."""
+    if isinstance(recipe.run_on, str):
+        return recipe
+    from yearling.azureml import prices
+
+    return prices.priced(recipe)
 
 
 def _told(copied: Copied, as_json: bool) -> None:
