@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from azure_cloud import Cloud
+from azure_recipe import put_recipe, teach
 from golden_line import Done, environment
-from openai_server import asked, digest
 
 from yearling.cloud.project import SEGMENT_S
 from yearling.record import read_records
@@ -26,31 +24,6 @@ if TYPE_CHECKING:
     from openai_server import OpenAIServer
 
 pytestmark = pytest.mark.timeout(240)
-
-
-def teach(body: Mapping[str, Any]) -> str:
-    """Two new tasks for a question, an answer for a task."""
-    dice = random.Random(digest(body))
-    words = " ".join("".join(dice.choices("bcdfghjklmnprstvwxz", k=7)) for _ in range(12))
-    if asked(body).startswith("Write "):
-        other = "".join(dice.choices("bcdfghjklm", k=9))
-        return json.dumps(
-            {
-                "tasks": [
-                    {"instruction": f"Say {words}.", "input": ""},
-                    {"instruction": f"Tell {other} {words[::-1]}.", "input": ""},
-                ]
-            }
-        )
-    return f"{words}."
-
-
-def put_recipe(folder: Path, server: OpenAIServer) -> Path:
-    teacher = f"{{model: 'openai:tutor', base_url: '{server.url}', concurrency: 4, price: {{input: 1, output: 1}}}}"
-    recipe = folder / "g.yaml"
-    generate = "{num: 60, alpaca: {per_call: 2}, answer: {max_tokens: 256}}"
-    recipe.write_text(f"name: one\nteacher: {teacher}\ngenerate: {generate}\ncurate: {{}}\n", encoding="utf-8")
-    return recipe
 
 
 def begin(machine: Path, *arguments: str) -> subprocess.Popen[str]:
