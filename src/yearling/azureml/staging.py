@@ -61,9 +61,6 @@ def stage(recipe: Recipe, folder: Path) -> Recipe:
     if there.student and Path(there.student.base).exists():
         base = take(Path(there.student.base).absolute())
         there = there.model_copy(update={"student": there.student.model_copy(update={"base": str(base)})})
-    if there.train and "mlflow" not in there.train.track:  # its metrics are seen in the workspace
-        track = (*there.train.track, "mlflow")
-        there = there.model_copy(update={"train": there.train.model_copy(update={"track": track})})
     shutil.copytree(
         Path(str(files("yearling"))), folder / "yearling", ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
     )

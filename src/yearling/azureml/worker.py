@@ -37,7 +37,10 @@ def main(arguments: Sequence[str]) -> int:
     (project,) = arguments
     try:
         recipe = load_recipe(Path(RECIPE))
-        with _told_to_mlflow():
+        with _told_to_mlflow() as told:
+            if told and recipe.train and "mlflow" not in recipe.train.track:
+                train = recipe.train.model_copy(update={"track": (*recipe.train.track, "mlflow")})
+                recipe = recipe.model_copy(update={"train": train})
             if int(os.environ.get("WORLD_SIZE", "1")) == 1:
                 with remote_project(project, None, True) as root:
                     run_stages(recipe, root)
@@ -98,11 +101,14 @@ def _alone() -> Iterator[None]:
 
 
 @contextmanager
-def _told_to_mlflow() -> Iterator[None]:
-    """The workspace's own tracking by MLflow's plain client: its address, and a token that is renewed meanwhile."""
+def _told_to_mlflow() -> Iterator[bool]:
+    """The workspace's own tracking by MLflow's plain client: its address, and a token that is renewed meanwhile.
+
+    Says whether there is one.
+    """
     address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not address.startswith("azureml://"):
-        yield
+        yield False
         return
     os.environ["MLFLOW_TRACKING_URI"] = "https://" + address.removeprefix("azureml://")
     settings, done = asking(), threading.Event()
@@ -116,7 +122,7 @@ def _told_to_mlflow() -> Iterator[None]:
 
     threading.Thread(target=renew, daemon=True).start()
     try:
-        yield
+        yield True
     finally:
         done.set()
 
