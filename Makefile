@@ -1,5 +1,5 @@
 # The habits of this repository. `make demo` and `make test` need Python 3.11+ with venv, and make; nothing else.
-.PHONY: help setup emulator demo test slow lint types docs lock clean
+.PHONY: help setup emulator demo test slow live-azure resolve lint types docs lock clean
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null || echo $(BIN)/uv)
@@ -7,7 +7,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: .venv/.synced ## install what requirements.lock pins into .venv
 
@@ -35,6 +35,12 @@ test: setup emulator lint types ## format, lint, types, tests
 
 slow: setup emulator ## the tests that take real models and minutes
 	$(BIN)/python -m pytest -m slow --timeout 1500
+
+live-azure: setup ## once against a subscription of yours: see docs/azure.md
+	$(BIN)/python -m pytest -m live tests/azure
+
+resolve: setup ## see that all extras go together on each Python that is supported
+	for version in 3.11 3.12 3.13; do $(UV) pip compile --quiet --all-extras --python-version $$version pyproject.toml -o .venv/resolved-$$version.txt && echo "$$version: $$(grep -c == .venv/resolved-$$version.txt) packages" || exit 1; done
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -31,11 +31,11 @@ def yearling(project: Path, *arguments: str, timeout: float = 600) -> Done:
     return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
 
 
-def command_line(*arguments: str) -> Done:
+def command_line(*arguments: str, timeout: float = 120) -> Done:
     """The command line as it is, in no project's folder."""
     done = subprocess.run(
         [sys.executable, "-m", "yearling.cli", *arguments],
-        capture_output=True, text=True, timeout=120, env=environment(), check=False,
+        capture_output=True, text=True, timeout=timeout, env=environment(), check=False,
     )  # fmt: skip
     return Done(done.returncode, done.stdout, done.stderr, 0.0)
 
