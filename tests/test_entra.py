@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,10 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from scripted_server import Asked, Said, ScriptedServer
 
+from yearling.cloud.identity import Identity, find_access
 from yearling.errors import TeacherError, UserError
 from yearling.ledger import Ledger, Reply
 from yearling.recipe import Teacher as Settings
-from yearling.teachers import ask, entra
+from yearling.teachers import ask
 from yearling.teachers.ask import Asker
 from yearling.teachers.teacher import open_teacher
 
@@ -121,7 +123,7 @@ def test_one_token_serves_many_calls_and_is_never_kept(project: Path, machine: E
 def test_a_token_that_is_due_is_fetched_anew_by_one_of_many(
     project: Path, machine: Endpoints, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    identity = entra.Identity(Settings.model_validate({"model": "azure:gpt"}))
+    identity = Identity(find_access("auto", ""), SCOPE)
     assert identity.held() == "" and identity.fetch() == identity.held() == "token-of-entra-1"
     identity._due = 0.0
     got: list[str] = []
@@ -129,13 +131,13 @@ def test_a_token_that_is_due_is_fetched_anew_by_one_of_many(
     fetched = iter(range(2, 99))
 
     class Credential:
-        def get_token(self, scope: str) -> Any:
+        def get_token(self, *scopes: str, **more: Any) -> Any:
             time.sleep(0.05)
             from azure.core.credentials import AccessToken
 
             return AccessToken(f"token-of-entra-{next(fetched)}", int(time.time() + 86400))
 
-    monkeypatch.setattr(identity, "_credential", Credential())
+    identity.access = replace(identity.access, credential=Credential())
     threads = [threading.Thread(target=lambda: got.append(identity.fetch())) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -148,9 +150,9 @@ def test_an_identity_that_goes_away_later_is_a_failure_that_may_pass(
     project: Path, machine: Endpoints, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ask, "TRIES", 2)
-    fetch, count = entra.Identity.fetch, iter(range(99))
+    fetch, count = Identity.fetch, iter(range(99))
 
-    def sometimes(self: entra.Identity) -> str:
+    def sometimes(self: Identity) -> str:
         if next(count) in (1, 2):
             raise UserError("azure: no Entra token")
         self._due = 0.0
@@ -158,7 +160,7 @@ def test_an_identity_that_goes_away_later_is_a_failure_that_may_pass(
         self._due = 0.0  # due again at once
         return token
 
-    monkeypatch.setattr(entra.Identity, "fetch", sometimes)
+    monkeypatch.setattr(Identity, "fetch", sometimes)
     with pytest.raises(TeacherError, match=r"2 times: azure: no Entra token"):
         asked(project)
     assert not machine.named
@@ -184,7 +186,7 @@ def test_azure_ml_s_word_for_none_is_no_client_id(
     monkeypatch.setenv("DEFAULT_IDENTITY_CLIENT_ID", "clientid")
     asked(project)
     assert "clientid" not in machine.queries[0]
-    with pytest.raises(UserError, match=r"client_id 'my-identity' is no client id.*az identity show"):
+    with pytest.raises(UserError, match=r"client id 'my-identity' is no client id.*az identity show"):
         asked(project, azure={"client_id": "my-identity"})
 
 
@@ -194,22 +196,9 @@ def test_no_identity_is_told_with_what_was_tried(project: Path, machine: Endpoin
     with pytest.raises(UserError) as caught:
         asked(project)
     said = str(caught.value)
-    assert "tried the managed identity at MSI_ENDPOINT without a client id" in said
+    assert "no token as the identity at MSI_ENDPOINT" in said
     assert "AZURE_CLIENT_ID" in said and "az login" in said and "export AZURE_OPENAI_API_KEY=" in said
     assert "msi-secret" not in said
-    with pytest.raises(UserError, match=rf"as client id {OTHER} from teacher.azure.client_id.*object id"):
+    with pytest.raises(UserError, match=rf"with client id {OTHER} from the settings.*object id"):
         asked(project, azure={"client_id": OTHER})
     assert not machine.named and not (project / "ledger.sqlite-wal").exists()
-
-
-def test_elsewhere_the_whole_chain_is_tried(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    identity = entra.Identity(Settings.model_validate({"model": "azure:gpt"}))
-    said = (
-        "DefaultAzureCredential failed.\n\tEnvironmentCredential: no\n\tAzureCliCredential: AADSTS70011: secret words"
-    )
-    told = identity._failed(said)
-    assert "(AADSTS70011)" in told and "secret words" not in told
-    monkeypatch.delenv("MSI_ENDPOINT")
-    chain = entra.Identity(Settings.model_validate({"model": "azure:gpt"}))
-    assert type(chain._credential).__name__ == "DefaultAzureCredential"
-    assert "tried EnvironmentCredential, AzureCliCredential without a client id" in chain._failed(said)

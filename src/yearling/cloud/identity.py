@@ -83,18 +83,18 @@ def token_of(access: Access, scope: str) -> AccessToken:
         return access.credential.get_token(scope)
     except (AzureError, ValueError) as error:  # an Azure ML endpoint's 404 comes as a broken JSON
         codes = "".join(f" ({code})" for code in re.findall(r"AADSTS\d+", str(error))[:1])
-        raise UserError(f"azure: no token{codes} as {access.says}. {mend(access.kind, str(error))}") from None
+        raise UserError(f"azure: no token{codes} as {access.says}. {mend(access.kind, access.says)}") from None
 
 
-def mend(kind: str, said: str = "") -> str:
-    """What to do where a kind of identity gives no token."""
+def mend(kind: str, says: str = "") -> str:
+    """What to do where a kind of identity gives no token; `says` is the access's own."""
     if kind == "service-principal":
         return "Look at AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET; a secret ends after some months."
     if kind == "workload":
         return "Look at AZURE_FEDERATED_TOKEN_FILE, and at the federated credential of that client id."
     if kind == "cli":
         return "Run `az login`, with --tenant where the account is in another one."
-    if _client_id(None)[0] or "client_id" in said:
+    if "client id" in says:
         return (
             "If that is an object id: `az identity show -n <identity> -g <group> --query clientId` shows the client "
             "id. If it is right, assign the identity to this machine: `az vm identity assign --identities <its "

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from yearling.cloud.identity import Identity
 from yearling.errors import UserError
 from yearling.recipe import Teacher as Settings
-from yearling.teachers.entra import Identity, credentials
+from yearling.teachers.entra import credentials
 from yearling.teachers.replay import ReplayTeacher
 from yearling.teachers.teacher import KINDS, base_of, format_of
 

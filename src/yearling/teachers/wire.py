@@ -20,12 +20,13 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
+from yearling.cloud.identity import Identity
 from yearling.errors import UserError
 from yearling.ledger import Call, Quote, Reply
 from yearling.recipe import Teacher as Settings
 from yearling.redact import redactor
 from yearling.students.template import Template, read_template
-from yearling.teachers.entra import Identity, credentials
+from yearling.teachers.entra import credentials
 from yearling.teachers.teacher import Answer, ParameterError, RefusedError, TransientError
 
 CONNECT_S = 30.0
