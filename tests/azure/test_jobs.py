@@ -183,6 +183,7 @@ def work(code: Path, place: str, **more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=code, env=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_the_run_of_a_job_comes_back_to_a_project_that_is_here(
     container: str, manager: azure_management.Management, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

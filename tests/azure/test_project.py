@@ -23,7 +23,7 @@ from yearling.record import read_records
 if TYPE_CHECKING:
     from openai_server import OpenAIServer
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def begin(machine: Path, *arguments: str) -> subprocess.Popen[str]:
