@@ -66,6 +66,7 @@ class Cloud:
     manager: str = ""  # of the management API
     management: azure_management.Management = field(default_factory=azure_management.Management)
     breaks: int = 0  # answers to be cut in the middle
+    lives: int = 3600  # seconds that a token is said to be good
     skew: float = 0.0  # seconds that the service's clock is ahead of ours
     token: dict[str, Any] = field(default_factory=dict)  # claims that are to be otherwise
     asked: list[tuple[str, str, int]] = field(default_factory=list)
@@ -291,8 +292,8 @@ def _tokens(made: Cloud) -> web.Application:
         claims = dict(made.token)
         audience = claims.pop("aud", asked["resource"].rstrip("/"))
         text = token(oid, client or "99999999-0000-0000-0000-000000000000", audience, **claims)
-        ends = str(int(time.time()) + 3600)
-        told = {"access_token": text, "expires_on": ends, "expires_in": "3600", "resource": asked["resource"]}
+        ends = str(int(time.time()) + made.lives)
+        told = {"access_token": text, "expires_on": ends, "expires_in": str(made.lives), "resource": asked["resource"]}
         return web.json_response(told | {"token_type": "Bearer", "client_id": client})
 
     async def imds(request: web.Request) -> web.Response:

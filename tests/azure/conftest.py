@@ -42,7 +42,19 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cloud, str], None]:
 def azure(running: Cloud, on: Callable[[Cloud, str], None]) -> Cloud:
     """The cloud as new, seen from a virtual machine with a system-assigned identity."""
     fresh = Cloud("", "", "", running.authority)
-    for name in ("roles", "clients", "system", "faults", "breaks", "skew", "token", "asked", "tokens", "management"):
+    for name in (
+        "roles",
+        "clients",
+        "system",
+        "faults",
+        "breaks",
+        "skew",
+        "token",
+        "asked",
+        "tokens",
+        "management",
+        "lives",
+    ):
         setattr(running, name, getattr(fresh, name))
     on(running, "imds")
     return running

@@ -64,6 +64,15 @@ def test_a_folder_goes_up_and_comes_back(
         assert asked == {client}
 
 
+def test_a_token_is_renewed_while_work_goes_on(container: str, azure: Cloud, tmp_path: Path) -> None:
+    azure.lives = 30
+    store, path = open_place(f"{container}/x")
+    for n in range(3):
+        assert store.write(path, b"x%d" % n) and store.read(path) == b"x%d" % n
+        assert store.find(path)
+    assert len(azure.tokens) > 2, "one that is soon over is not used again"
+
+
 def test_only_what_differs_is_synced(container: str, tmp_path: Path) -> None:
     here = put_files(tmp_path / "here", {"a": 10, "b": 20, "c/d": 30})
     target = f"{container}/x"

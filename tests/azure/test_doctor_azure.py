@@ -98,6 +98,27 @@ def test_each_thing_that_is_wrong_is_found(
     assert "eyJ" not in repr(last), "a token is shown"
 
 
+def test_a_name_that_does_not_resolve_is_told(on: Callable[[Cloud, str], None], azure: Cloud) -> None:
+    on(azure, "key")
+    last = examine_azure("az://yearlingnosuchaccount000/data", Settings())[-1]
+    assert (last.name, last.state) == ("dns", "fail") and "privatelink" in last.mend, last
+
+
+def test_a_certificate_that_is_not_trusted_is_told(
+    azure: Cloud, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    last = examine_azure(container, Settings())[-1]
+    assert (last.name, last.state) == ("tls", "fail") and "SSL_CERT_FILE" in last.mend, last
+
+
+def test_a_machine_that_hands_out_its_user_s_token_is_told(azure: Cloud, container: str) -> None:
+    azure.token = {"idtyp": "user", "upn": "me@example.org"}
+    (token,) = (check for check in examine_azure(container, Settings()) if check.name == "token")
+    assert token.state == "warn" and "it is yours and not the machine's" in token.mend
+
+
 def test_what_works_is_said_link_by_link(azure: Cloud, container: str) -> None:
     checks = examine_azure(container, Settings())
     assert [(check.name, check.state) for check in checks] == [(name, "ok") for name in LINKS]

@@ -5,6 +5,7 @@ In: two names, of which one is on Azure. Out: counts, and progress in MB/s. Dele
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -139,13 +140,14 @@ def fetched(store: Store, blob: Blob, file: Path) -> Job:
 def move(jobs: Iterable[Job], label: str) -> int:
     """Do all jobs, large ones one after the other, small ones many at a time; the bytes moved."""
     every = sorted(jobs, key=lambda job: -job.size)
-    total, done = sum(job.size for job in every), 0
-    with progress(None, label, total / MB, "MB") as advance:
+    total, done, began = sum(job.size for job in every), 0, time.monotonic()
+    with progress(None, label, round(total / MB, 1), "MB") as advance:
 
         def moved(count: int) -> None:
             nonlocal done
             done += count
-            advance(done / MB)
+            rate = done / MB / max(time.monotonic() - began, 1e-3)
+            advance(round(done / MB, 1), speed=f"{rate:.1f} MB/s")
 
         for job in every:
             if is_large(job.size):
