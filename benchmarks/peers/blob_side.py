@@ -17,6 +17,7 @@ from typing import Any
 from asked import clock, tell
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+LAPS = {"large": 3, "small": 1}  # of a run; the one in the middle counts
 ACCOUNT, PART, AT_ONCE, MANY_AT_ONCE = "devstoreaccount1", 16 << 20, 4, 16
 
 
@@ -29,9 +30,12 @@ def main() -> None:
     files = {f"x/{file.name}": file for file in sorted((work / what).iterdir())}
     targets = {name: target / Path(name).name for name in files}
     client, package = CLIENTS[side](container, port)
-    began = clock()
-    client(way, files if way == "up" else targets)
-    ended = clock()
+    laps = []
+    for _ in range(LAPS[what]):
+        began = clock()
+        client(way, files if way == "up" else targets)
+        laps.append((began, clock()))
+    began, ended = sorted(laps, key=lambda lap: lap[1][0] - lap[0][0])[len(laps) // 2]
     if way == "down":
         assert all(filecmp.cmp(targets[name], file, shallow=False) for name, file in files.items()), "other bytes"
     tell(began, len(files), version(package), ended)
