@@ -169,7 +169,8 @@ class Store:
         A large one is fetched in parts: a broken transfer leaves `<file>.part` and a list of those, and goes on there
         while the blob is the same.
         """
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.parent.is_dir():
+            file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(file.name + ".part")
         if not is_large(blob.size):
             data = self.read(blob.name)
