@@ -1,23 +1,23 @@
 """A container of Azure Blob: what lies there, and bytes to and from it, checked and never seen half-written.
 
 In: a place and an access. Out: blobs listed page by page, files up and down in parts, with the bytes moved told as they
-go. Each blob written here carries the SHA-256 of its bytes (a large one that of the SHA-256s of its parts), and what is
-read is held against it. A broken transfer goes on with the parts that are there.
+go. Each blob written here carries the XXH3-128 checksum of its bytes (a large one that of the checksums of its parts),
+and what is read is held against it. A broken transfer goes on with the parts that are there.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from yearling.cloud.identity import INSTALL, STORAGE, Access
 from yearling.cloud.mends import explain, trouble_of
@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 PART = 16 << 20  # bytes of one request
 AT_ONCE = 4  # parts in flight of one file
 RETRIES = 8  # of a request that the service is too busy for
-DIGEST = "sha256"  # the metadata that carries it
-PARTS_DIGEST = "sha256parts"  # of a large blob: the size of a part, a hyphen, the SHA-256 of their SHA-256s
+DIGEST = "xxh128"  # the metadata that carries it
+PARTS_DIGEST = "xxh128parts"  # of a large blob: the size of a part, a hyphen, the checksum of their checksums
+NOTE_S = 1.0  # between two notes of what was fetched
 Moved = Callable[[int], None]
+S = TypeVar("S")
+T = TypeVar("T")
 AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 
@@ -106,7 +109,7 @@ class Store:
     def _hold(self, name: str, told: Mapping[Any, str], data: bytes) -> None:
         """Hold a blob's bytes against what it says of them."""
         wanted = told.get(DIGEST)
-        if wanted is not None and wanted != hashlib.sha256(data).hexdigest():
+        if wanted is not None and wanted != checksum(data).hex():
             raise UserError(f"{self.at(name)}: {DIFFERS}")
 
     def delete(self, names: list[str]) -> None:
@@ -129,26 +132,31 @@ class Store:
             return
         from azure.storage.blob import BlobBlock
 
-        client, blocks = self.client(name), dict[int, tuple[str, bytes]]()
+        client, before = self.client(name), file.stat()
+        # a block that a broken transfer left is the right one while the file is the one that it was read from
+        stamp = checksum(f"{size} {before.st_mtime_ns}".encode()).hex()[:24]
+        blocks, digests = list[str](), list[bytes]()
         with refused(self, name), file.open("rb") as source:
             there = _staged(client)
 
-            def part(at: int) -> int:
-                data = _read_at(source.fileno(), at)
-                digest = hashlib.sha256(data)
-                # named after its place and its bytes: one of that name is the right one
-                block = f"{at:015d}-{digest.hexdigest()[:40]}"
-                blocks[at] = block, digest.digest()
+            def read() -> Iterator[tuple[str, bytes]]:
+                while data := source.read(PART):
+                    blocks.append(f"{len(blocks):08d}-{stamp}")
+                    digests.append(checksum(data))
+                    yield blocks[-1], data
+
+            def stage(part: tuple[str, bytes]) -> int:
+                block, data = part
                 if there.get(block) != len(data):
                     client.stage_block(block, data, length=len(data))
                 return len(data)
 
-            _in_parts(part, range(0, size, PART), moved)
-            if file.stat().st_size != size:
+            _in_parts(stage, read(), moved)
+            after = file.stat()
+            if (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
                 raise UserError(f"{file} was changed while it was sent. Run the same command again.")
-            order = [blocks[at] for at in sorted(blocks)]
-            told = {PARTS_DIGEST: _of_parts(digest for _, digest in order)}
-            client.commit_block_list([BlobBlock(block) for block, _ in order], metadata=told)
+            told = {PARTS_DIGEST: _of_parts(digests)}
+            client.commit_block_list([BlobBlock(block) for block in blocks], metadata=told)
 
     def find(self, name: str) -> Blob | None:
         """A blob's line of the listing, or None where there is no such blob."""
@@ -189,23 +197,39 @@ class Store:
         state = partial.with_name(partial.name + "s")
         done = _parts_of(state, blob) if partial.exists() else dict[int, str]()
         told: Mapping[Any, str] = self.client(blob.name).get_blob_properties().metadata
+        left = [at for at in range(0, blob.size, PART) if at not in done]
+        moved(sum(min(PART, blob.size - at) for at in done))
+
+        def part(at: int) -> tuple[int, str, Any]:
+            options: Any = {"range": (at, min(at + PART, blob.size)), "if_match": blob.tag}
+            with refused(self, blob.name):
+                data = obstore.get(self._fast, blob.name, options=options).bytes()
+            return at, checksum(data).hex(), data
+
+        def note() -> None:
+            write_json(state, {"tag": blob.tag, "size": blob.size, "part": PART, "done": done})
+
+        noted = time.monotonic()
         with partial.open("r+b" if done else "wb") as out:
-            moved(sum(min(PART, blob.size - at) for at in done))
 
-            def part(at: int) -> int:
-                options: Any = {"range": (at, min(at + PART, blob.size)), "if_match": blob.tag}
-                with refused(self, blob.name):
-                    data = memoryview(obstore.get(self._fast, blob.name, options=options).bytes())
-                digest = hashlib.sha256(data).hexdigest()
-                _write_at(out.fileno(), data, at)
+            def land(fetched: tuple[int, str, Any]) -> None:
+                nonlocal noted
+                at, digest, data = fetched
+                out.seek(at)
+                out.write(data)
                 done[at] = digest
-                return len(data)
+                if time.monotonic() - noted > NOTE_S:
+                    out.flush()
+                    note()
+                    noted = time.monotonic()
+                moved(len(data))
 
-            def note(count: int) -> None:
-                write_json(state, {"tag": blob.tag, "size": blob.size, "part": PART, "done": dict(done)})
-                moved(count)
-
-            _in_parts(part, [at for at in range(0, blob.size, PART) if at not in done], note)
+            try:
+                _in_parts(part, left, land)
+            except BaseException:
+                out.flush()
+                note()
+                raise
         wanted = told.get(PARTS_DIGEST) or told.get(DIGEST)
         ours = (wanted or "").startswith(f"{PART}-")
         found = _of_parts(bytes.fromhex(done[at]) for at in sorted(done)) if ours else _digest(partial, wanted or "")
@@ -219,26 +243,28 @@ def is_large(size: int) -> bool:
     return size > PART
 
 
-DIFFERS = "its bytes are not those that were written (SHA-256 differs). Write it again."
+DIFFERS = "its bytes are not those that were written (their checksum differs). Write it again."
 
 
 def _told(data: bytes) -> Any:
-    return {DIGEST: hashlib.sha256(data).hexdigest()}
+    return {DIGEST: checksum(data).hex()}
 
 
 def _of_parts(digests: Iterable[bytes]) -> str:
-    return f"{PART}-{hashlib.sha256(b''.join(digests)).hexdigest()}"
+    return f"{PART}-{checksum(b''.join(digests)).hex()}"
 
 
-def _in_parts(part: Callable[[int], int], places: Iterable[int], moved: Moved) -> None:
-    """Do all parts, some at a time; each says how many bytes it moved. The first that fails ends it."""
+def _in_parts(work: Callable[[S], T], parts: Iterable[S], landed: Callable[[T], None]) -> None:
+    """Do all parts, some at a time; what each gives lands in this thread, as it comes. The first that fails ends it."""
+    left = iter(parts)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        flying = {pool.submit(part, at) for at in places}
+        flying = {pool.submit(work, part) for part in islice(left, AT_ONCE)}
         try:
             while flying:
                 ready, flying = wait(flying, return_when=FIRST_COMPLETED)
+                flying |= {pool.submit(work, part) for part in islice(left, len(ready))}
                 for future in ready:
-                    moved(future.result())
+                    landed(future.result())
         finally:
             for future in flying:
                 future.cancel()
@@ -254,29 +280,11 @@ def _parts_of(state: Path, blob: Blob) -> dict[int, str]:
         return {}  # then all of it is fetched
 
 
-def _read_at(source: int, at: int) -> bytes:
-    """A part of an open file."""
-    if hasattr(os, "pread"):
-        return os.pread(source, PART, at)
-    with _SEEKS:  # Windows has one position a file
-        os.lseek(source, at, os.SEEK_SET)
-        return os.read(source, PART)
+def checksum(data: Any) -> bytes:
+    """XXH3 in 128 bits (xxhash.com): it finds what a transfer may break, at the speed of the memory."""
+    import xxhash
 
-
-def _write_at(out: int, data: memoryview, at: int) -> None:
-    """All of the data at its place in an open file, whatever other threads write there."""
-    if hasattr(os, "pwrite"):
-        while data:
-            count = os.pwrite(out, data, at)
-            data, at = data[count:], at + count
-        return
-    with _SEEKS:
-        os.lseek(out, at, os.SEEK_SET)
-        while data:
-            data = data[os.write(out, data) :]
-
-
-_SEEKS = threading.Lock()
+    return xxhash.xxh3_128_digest(data)
 
 
 def _staged(client: BlobClient) -> dict[str, int]:
@@ -292,13 +300,11 @@ def _staged(client: BlobClient) -> dict[str, int]:
 
 
 def _digest(file: Path, like: str) -> str:
-    """The digest of a file in the form of another one: of the whole, or of parts of another size than ours."""
+    """The checksum of a file in the form of another one: of the whole, or of parts of another size than ours."""
     size, hyphen, _ = like.partition("-")
     with file.open("rb") as source:
-        if not hyphen:
-            return hashlib.file_digest(source, "sha256").hexdigest()
-        parts = iter(lambda: source.read(int(size)), b"")
-        return f"{size}-{hashlib.sha256(b''.join(hashlib.sha256(part).digest() for part in parts)).hexdigest()}"
+        parts = [checksum(part) for part in iter(lambda: source.read(int(size) if hyphen else -1), b"")]
+    return f"{size}-{checksum(b''.join(parts)).hex()}" if hyphen else parts[0].hex()
 
 
 def _client(place: Place, access: Access) -> ContainerClient:
