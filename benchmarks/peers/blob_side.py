@@ -32,6 +32,8 @@ def main() -> None:
     client, package = CLIENTS[side](container, port)
     laps = []
     for _ in range(LAPS[what]):
+        for file in targets.values():
+            file.unlink(missing_ok=True)
         began = clock()
         client(way, files if way == "up" else targets)
         laps.append((began, clock()))
