@@ -28,8 +28,8 @@ from yearling.run_folder import write_json
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, ContainerClient
 
-PART = 16 << 20  # bytes of one request
-AT_ONCE = 4  # parts in flight of one file
+PART = 8 << 20  # bytes of one request
+AT_ONCE = 5  # parts in flight of one file
 RETRIES = 8  # of a request that the service is too busy for
 DIGEST = "xxh128"  # the metadata that carries it
 PARTS_DIGEST = "xxh128parts"  # of a large blob: the size of a part, a hyphen, the checksum of their checksums
