@@ -8,6 +8,7 @@ run_folder          the run folder: manifests, keys, resume, lock, events
 progress            what is seen while a stage works
 hub                 where model files come from
 ledger              every teacher call, never paid for twice
+places · cloud      Azure Blob: names, identities, bytes, a project that lies there
 llama               the only door to llama.cpp, in a child process
 students            the only owner of model, tokenizer, chat template
 teachers            the only door to a teacher
@@ -18,6 +19,7 @@ train               school: LoRA on proved rows
 export              press: GGUF files, proved against the merged model
 evaluate            exam: base, student, teacher side by side
 pipeline            the stages in one tuple
+azureml             a run as a job of Azure ML
 serve · look · audit · masks · doctor · demo · cli   what a user types
 
 In a notebook:
@@ -48,14 +50,20 @@ __all__ = ["ask", "exam", "open_run", "records", "run"]
 def run(recipe: str | Path, overrides: Mapping[str, Any] | None = None, root: str | Path = ".") -> Run:
     """Run a recipe file in the project folder `root` and return its run; finished stages are passed over.
 
-    `overrides` maps dotted knobs to values. Raises yearling.errors.UserError for what a user can mend.
+    With `run_on: {azureml: …}` it runs as a job there and is brought back. `overrides` maps dotted knobs to values.
+    Raises yearling.errors.UserError for what a user can mend.
     """
     from pathlib import Path
 
+    from yearling.cli_azure import run_elsewhere
     from yearling.pipeline import run_stages
     from yearling.recipe_file import load_recipe
+    from yearling.run_folder import Run
 
-    return run_stages(load_recipe(Path(recipe), overrides), Path(root))
+    asked = load_recipe(Path(recipe), overrides)
+    if run_elsewhere(asked, Path(root), None):
+        return Run(Path(root), asked.name)
+    return run_stages(asked, Path(root))
 
 
 def open_run(name: str | None = None, root: str | Path = ".") -> Run:

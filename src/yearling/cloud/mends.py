@@ -1,7 +1,7 @@
 """What Azure refuses, why, and the command that mends it.
 
 In: an error of a client, who asked and where. Out: one line with cause and mend. It knows the service's codes, and asks
-nobody; `cloud.doctor` walks the whole chain and tells more.
+nobody; `doctor_azure` walks the whole chain and tells more.
 """
 
 from __future__ import annotations
