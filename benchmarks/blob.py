@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import socket
 import statistics
@@ -121,7 +122,9 @@ def azurite(folder: Path) -> Iterator[int]:
         port = int(free.getsockname()[1])
     command = [str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence", "--loose"]
     command += ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # node is there, if nowhere else
+    environment = {**os.environ, "PATH": path}
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=environment)
     try:
         for _ in range(300):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

@@ -13,10 +13,12 @@ import datetime
 import io
 import ipaddress
 import json
+import os
 import re
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -98,7 +100,9 @@ def cloud(folder: Path) -> Iterator[Cloud]:
     command += ["--oauth", "basic", "--cert", str(leaf), "--key", str(key), "--skipApiVersionCheck", "--loose"]
     command += ["--disableTelemetry", "--silent"]
     with (folder / "azurite.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        # node is in this environment where the machine has none
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "PATH": path})
     try:
         wait_for(port, process, folder / "azurite.log")
         made = Cloud(f"https://127.0.0.1:{front}/{ACCOUNT}", f"https://127.0.0.1:{port}/{ACCOUNT}", "", authority)
