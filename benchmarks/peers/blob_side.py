@@ -62,6 +62,11 @@ def _each(files: dict[str, Path], work: Callable[[str, Path], Any]) -> None:
         list(pool.map(lambda pair: work(*pair), files.items()))
 
 
+def _same(files: dict[str, Path], found: list[str]) -> None:
+    """A folder is fetched as people do it: what lies there is asked for first."""
+    assert sorted(files) == sorted(found), "other files"
+
+
 def yearling(container: str, port: int) -> tuple[Any, str]:
     """As `yearling blob cp` does it, but for the command line."""
     os.environ["AZURE_STORAGE_KEY"] = KEY
@@ -71,8 +76,9 @@ def yearling(container: str, port: int) -> tuple[Any, str]:
     place = f"http://127.0.0.1:{port}/{ACCOUNT}/{container}/x"
 
     def work(way: str, files: dict[str, Path]) -> None:
-        folder = str(next(iter(files.values())).parent)
-        copy(*((folder, place) if way == "up" else (place, folder)), Cloud())
+        ((name, file), *more) = files.items()
+        there, here = (place, str(file.parent)) if more else (f"{place}/{Path(name).name}", str(file))
+        copy(*((here, there) if way == "up" else (there, here)), Cloud())
 
     return work, "yearling"
 
@@ -101,6 +107,8 @@ def obstore(container: str, port: int) -> tuple[Any, str]:
 
     def work(way: str, files: dict[str, Path]) -> None:
         if len(files) > 1:
+            if way == "down":
+                _same(files, [blob["path"] for page in library.list(store, "x") for blob in page])
             asyncio.run(many(way, files))
             return
         ((name, file),) = files.items()
@@ -131,6 +139,9 @@ def pyarrow(container: str, port: int) -> tuple[Any, str]:
             sides = (local, there, here, azure) if way == "up" else (there, local, azure, here)
             fs.copy_files(*sides, chunk_size=PART)
 
+        if way == "down" and len(files) > 1:
+            found = azure.get_file_info(fs.FileSelector(f"{container}/x"))
+            _same(files, [info.path.removeprefix(f"{container}/") for info in found])
         _each(files, one)
 
     return work, "pyarrow"
@@ -152,6 +163,8 @@ def sdk(container: str, port: int) -> tuple[Any, str]:
                 with file.open("wb") as out:
                     client.download_blob(name, max_concurrency=AT_ONCE).readinto(out)
 
+        if way == "down" and len(files) > 1:
+            _same(files, list(client.list_blob_names(name_starts_with="x/")))
         _each(files, one)
 
     return work, "azure-storage-blob"

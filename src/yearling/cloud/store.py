@@ -48,6 +48,7 @@ class Blob:
     size: int
     modified: datetime
     tag: str
+    told: Mapping[str, str] | None = None  # its metadata, where they were asked for
 
 
 class Store:
@@ -169,7 +170,7 @@ class Store:
                 if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
                     raise
                 return None
-        return Blob(name, found.size, found.last_modified, found.etag)
+        return Blob(name, found.size, found.last_modified, found.etag, found.metadata)
 
     def download(self, blob: Blob, file: Path, moved: Moved = lambda count: None) -> None:
         """Fetch a blob into a file, which is there only once it is whole and checked.
@@ -196,7 +197,7 @@ class Store:
 
         state = partial.with_name(partial.name + "s")
         done = _parts_of(state, blob) if partial.exists() else dict[int, str]()
-        told: Mapping[Any, str] = self.client(blob.name).get_blob_properties().metadata
+        told = self.client(blob.name).get_blob_properties().metadata if blob.told is None else blob.told
         left = [at for at in range(0, blob.size, PART) if at not in done]
         moved(sum(min(PART, blob.size - at) for at in done))
 
