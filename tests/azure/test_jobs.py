@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from azure_cloud import USER, Cloud
 from azure_management import SUBSCRIPTION
 from golden_line import environment
 
-from yearling.azureml import jobs, prices, staging
+from yearling.azureml import jobs, prices, staging, worker
 from yearling.cloud import opening
+from yearling.cloud.identity import claims
 from yearling.cloud.opening import asking, open_place, place_of_datastore
 from yearling.errors import UserError
 from yearling.places import Datastore, Place, Workspace
@@ -174,6 +176,24 @@ def test_a_workspace_that_refuses_says_the_role(
     manager.refuse = 403
     with pytest.raises(UserError, match="AzureML Data Scientist"):
         jobs.run_there(job)
+
+
+def test_mlflow_is_told_by_a_token_that_is_renewed(azure: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    azure.lives = 30
+    monkeypatch.setattr(worker, "RENEW_S", 0.05)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "azureml://westeurope.api.azureml.ms/mlflow/v1.0/x")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "")
+    with worker._told_to_mlflow() as told:
+        assert told and os.environ["MLFLOW_TRACKING_URI"] == "https://westeurope.api.azureml.ms/mlflow/v1.0/x"
+        assert claims(os.environ["MLFLOW_TRACKING_TOKEN"])["aud"] == "https://management.azure.com"
+        for _ in range(100):
+            if len(azure.tokens) > 2:
+                break
+            time.sleep(0.05)
+        assert len(azure.tokens) > 2
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    with worker._told_to_mlflow() as told:
+        assert not told and os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:1"
 
 
 def work(code: Path, place: str, **more: str) -> subprocess.Popen[str]:

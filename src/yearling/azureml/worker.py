@@ -115,11 +115,10 @@ def _told_to_mlflow() -> Iterator[bool]:
     access = find_access(settings.identity, "", settings.client_id)
 
     def renew() -> None:
-        while True:
+        while not done.wait(RENEW_S):
             os.environ["MLFLOW_TRACKING_TOKEN"] = token_of(access, MANAGEMENT).token
-            if done.wait(RENEW_S):
-                return
 
+    os.environ["MLFLOW_TRACKING_TOKEN"] = token_of(access, MANAGEMENT).token
     threading.Thread(target=renew, daemon=True).start()
     try:
         yield True
