@@ -83,7 +83,7 @@ class Budget(Section):
     max_cost_usd: float | None = Field(None, ge=0, description="stop before this many US dollars")
     max_tokens: int | None = Field(None, ge=1, description="stop before this many teacher tokens")
     max_minutes: float | None = Field(None, gt=0, description="ask no more after this many minutes of asking")
-    hour_usd: float | None = Field(None, ge=0, description="what an hour of the training machine costs, for estimate")
+    hour_usd: float | None = Field(None, ge=0, description="what an hour of all training machines costs, for estimate")
     share: dict[Literal["generate", "curate", "eval"], Share] = Field(
         default_factory=dict, description="largest share of each cap for a stage, as {generate: 0.8, eval: 0.2}"
     )

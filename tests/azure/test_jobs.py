@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import azure_management
 import pytest
@@ -16,6 +17,7 @@ import yaml
 from azure_cloud import USER, Cloud
 from azure_management import SUBSCRIPTION
 from golden_line import environment
+from scripted_server import Asked, Said, ScriptedServer
 
 from yearling.azureml import jobs, prices, staging, worker
 from yearling.cloud import opening
@@ -176,6 +178,35 @@ def test_a_workspace_that_refuses_says_the_role(
     manager.refuse = 403
     with pytest.raises(UserError, match="AzureML Data Scientist"):
         jobs.run_there(job)
+
+
+def item(usd: float, meter: str = "D2 v3", product: str = "Dv3 Series") -> dict[str, Any]:
+    return {"retailPrice": usd, "meterName": meter, "productName": product}
+
+
+def test_the_price_of_a_machine_is_the_lists(
+    manager: azure_management.Management, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [
+        item(0.1),
+        item(0.2, product="Dv3 Series Windows"),
+        item(0.03, "D2 v3 Spot"),
+        item(0.02, "D2 Low Priority"),
+    ]
+    asked = list[str]()
+
+    def answer(one: Asked) -> Said:
+        asked.append(unquote_plus(one.path))
+        return Said(200, {"Items": items})
+
+    with ScriptedServer(answer) as server:
+        monkeypatch.setattr(prices, "LIST", f"{server.url}/prices")
+        assert prices.priced(recipe_of(tmp_path, instances=3)).budget.hour_usd == pytest.approx(0.3)
+        assert prices.priced(recipe_of(tmp_path, spot=True)).budget.hour_usd == pytest.approx(0.03)
+        assert "tolower(armSkuName) eq 'standard_d2_v3'" in asked[0] and "armRegionName eq 'westeurope'" in asked[0]
+        items.clear()
+        assert prices.priced(recipe_of(tmp_path)).budget.hour_usd is None
+    assert prices.priced(recipe_of(tmp_path)).budget.hour_usd is None, "the list is not there"
 
 
 def test_mlflow_is_told_by_a_token_that_is_renewed(azure: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

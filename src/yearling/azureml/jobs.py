@@ -147,7 +147,7 @@ def _limit_s(job: Job) -> int | None:
     budget = job.recipe.budget
     if budget.max_cost_usd is None or not budget.hour_usd:
         return None
-    return max(int(3600 * budget.max_cost_usd / (budget.hour_usd * job.settings.instances)), 60)
+    return max(int(3600 * budget.max_cost_usd / budget.hour_usd), 60)
 
 
 def write_yaml(job: Job, out: Path) -> None:
