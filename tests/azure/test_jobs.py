@@ -112,7 +112,7 @@ def test_a_budget_ends_a_job(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, instances=2)
     recipe = recipe.model_copy(update={"budget": recipe.budget.model_copy(update={"max_cost_usd": 4, "hour_usd": 1.0})})
     jobs.write_yaml(jobs.job_of(recipe, settings(recipe), tmp_path, PLACE), tmp_path / "job.yml")
-    assert yaml.safe_load((tmp_path / "job.yml").read_text())["limits"]["timeout"] == 2 * 3600
+    assert yaml.safe_load((tmp_path / "job.yml").read_text())["limits"]["timeout"] == 4 * 3600
 
 
 @pytest.fixture
