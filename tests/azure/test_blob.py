@@ -155,6 +155,25 @@ def test_a_blob_that_changed_meanwhile_is_not_sewn_together(
     assert not (tmp_path / "back").exists()
 
 
+def test_a_large_blob_is_held_against_whatever_it_says_of_itself(
+    container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "PART", 1 << 20)
+    store, path = open_place(f"{container}/large")
+    data, back = random.Random(5).randbytes(3 << 20), tmp_path / "back"
+    whole = {"xxh128": stores.checksum(data).hex()}
+    halves = b"".join(stores.checksum(data[at : at + (2 << 20)]) for at in range(0, len(data), 2 << 20))
+    for told in ({}, whole, {"xxh128parts": f"{2 << 20}-{stores.checksum(halves).hex()}"}):
+        store.client(path).upload_blob(data, overwrite=True, metadata=told)
+        assert copy(f"{container}/large", str(back), Settings()) == Copied(1, len(data))
+        assert back.read_bytes() == data
+        back.unlink()
+    store.client(path).upload_blob(data[::-1], overwrite=True, metadata=whole)
+    with pytest.raises(UserError, match="checksum differs"):
+        copy(f"{container}/large", str(back), Settings())
+    assert not list(tmp_path.iterdir()), "the next try begins anew"
+
+
 def test_bytes_that_are_not_those_that_were_written_are_refused(container: str, tmp_path: Path) -> None:
     store, path = open_place(f"{container}/x")
     store.write(path, b"right")

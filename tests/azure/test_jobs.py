@@ -246,8 +246,8 @@ def test_the_run_of_a_job_comes_back_to_a_project_that_is_here(
     staging.stage(recipe, tmp_path / "code")
     look = jobs._status
 
-    def status(client: Any, name: str) -> str:
-        if look(client, name) == "Running":
+    def status(client: Any, where: AzureMl, name: str) -> str:
+        if look(client, where, name) == "Running":
             done = work(tmp_path / "code", place.address, YEARLING_CACHE=str(tmp_path / "node"))
             _, err = done.communicate(timeout=120)
             assert done.returncode == 0, err

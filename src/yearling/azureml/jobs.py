@@ -25,8 +25,8 @@ import yaml
 
 from yearling.azureml.staging import pins, stage
 from yearling.cloud.identity import INSTALL, find_access
-from yearling.cloud.opening import CLOUDS, ENTRA, SDK_CLOUDS, open_place, place_of_datastore
-from yearling.cloud.project import Mirror, held
+from yearling.cloud.opening import CLOUDS, SDK_CLOUDS, open_place, place_of_datastore
+from yearling.cloud.project import LOCK, Mirror, held
 from yearling.errors import Interrupted, UserError
 from yearling.places import Datastore, Place, Workspace, place_of, remote
 from yearling.progress import say
@@ -173,10 +173,10 @@ def run_there(job: Job) -> None:
     mirror = Mirror(store, path, job.root, only=job.recipe.name)
     note = mirror.name(f"runs/{job.recipe.name}/azureml.json")
     running = json.loads(store.read(note) or b"{}").get("job")
-    status = _status(client, running) if running else None
+    status = _status(client, job.settings, running) if running else None
     if status is None or status in ENDED:
         if not job.text:
-            with held(store, mirror.name(".yearling-lock")):
+            with held(store, mirror.name(LOCK)):
                 mirror.send_whole()
         with built(job) as made, _refused(job.settings):
             submitted = client.jobs.create_or_update(made)
@@ -187,7 +187,7 @@ def run_there(job: Job) -> None:
         say(f"azureml: {running} is {status} already; watching it")
     try:
         events = mirror.name(f"runs/{job.recipe.name}/events.jsonl")
-        status = _watch(lambda: _status(client, running), lambda: store.read(events))
+        status = _watch(lambda: _status(client, job.settings, running), lambda: store.read(events))
     except KeyboardInterrupt:
         say(f"azureml: {running} goes on without this terminal; the same command watches it again")
         say(f"azureml: to end it: az ml job cancel -n {running} -g {job.settings.resource_group} -w …")
@@ -246,14 +246,15 @@ def _register(client: Any, job: Job, name: str) -> None:
         say(f"azureml: {kind} azureml:{asset.name}:{asset.version}")
 
 
-def _status(client: Any, name: str) -> str:
+def _status(client: Any, settings: AzureMl, name: str) -> str:
     from azure.core.exceptions import ResourceNotFoundError
 
-    try:
-        status = client.jobs.get(name).status
-        return str(getattr(status, "value", status))
-    except ResourceNotFoundError:
-        return "Canceled"  # it was deleted
+    with _refused(settings):
+        try:
+            status = client.jobs.get(name).status
+        except ResourceNotFoundError:
+            return "Canceled"  # it was deleted
+    return str(getattr(status, "value", status))
 
 
 def _client(settings: AzureMl) -> Any:
@@ -261,7 +262,6 @@ def _client(settings: AzureMl) -> Any:
     ml, _ = _library()
     cloud = CLOUDS[settings.cloud]
     access = find_access("auto", "", None, cloud.authority)
-    assert access.kind in ENTRA
     say(f"azureml: workspace {settings.workspace} as {access.says}")
     return ml.MLClient(
         access.credential,

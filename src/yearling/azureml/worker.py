@@ -17,14 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from yearling.azureml.staging import RECIPE
-from yearling.cloud.identity import MANAGEMENT, find_access, token_of
-from yearling.cloud.opening import asking, open_place
+from yearling.cloud.identity import find_access, token_of
+from yearling.cloud.opening import CLOUDS, asking, open_place
 from yearling.cloud.project import Mirror, remote_project
 from yearling.errors import UserError
 from yearling.pipeline import STAGES, run_stages
 from yearling.progress import say
 from yearling.recipe import Recipe
 from yearling.recipe_file import load_recipe
+from yearling.train.ranks import ranks_asked
 
 READY = "train.ready.json"
 LOOK_S, GIVE_UP_S = 5.0, 24 * 3600.0
@@ -41,12 +42,13 @@ def main(arguments: Sequence[str]) -> int:
             if told and recipe.train and "mlflow" not in recipe.train.track:
                 train = recipe.train.model_copy(update={"track": (*recipe.train.track, "mlflow")})
                 recipe = recipe.model_copy(update={"train": train})
-            if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-                with remote_project(project, None, True) as root:
+            rank, ranks = ranks_asked()
+            if rank == 0 and (ranks == 1 or not recipe.train):
+                with remote_project(project, None, True) as root, _alone():
                     run_stages(recipe, root)
-            elif int(os.environ["RANK"]) == 0:
+            elif rank == 0:
                 _first(recipe, project)
-            else:
+            elif recipe.train:
                 _other(recipe, project)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -112,13 +114,17 @@ def _told_to_mlflow() -> Iterator[bool]:
         return
     os.environ["MLFLOW_TRACKING_URI"] = "https://" + address.removeprefix("azureml://")
     settings, done = asking(), threading.Event()
-    access = find_access(settings.identity, "", settings.client_id)
+    cloud = CLOUDS[settings.cloud]
+    access = find_access(settings.identity, "", settings.client_id, cloud.authority)
+
+    def tell() -> None:
+        os.environ["MLFLOW_TRACKING_TOKEN"] = token_of(access, f"{cloud.management}/.default").token
 
     def renew() -> None:
         while not done.wait(RENEW_S):
-            os.environ["MLFLOW_TRACKING_TOKEN"] = token_of(access, MANAGEMENT).token
+            tell()
 
-    os.environ["MLFLOW_TRACKING_TOKEN"] = token_of(access, MANAGEMENT).token
+    tell()
     threading.Thread(target=renew, daemon=True).start()
     try:
         yield True

@@ -26,7 +26,7 @@ from yearling.errors import UserError
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken, TokenCredential
 
-STORAGE, MANAGEMENT = "https://storage.azure.com/.default", "https://management.azure.com/.default"
+STORAGE = "https://storage.azure.com/.default"
 EARLY_S = 300.0  # a token this close to its end is fetched anew
 LOOK_S = 1.0  # what the metadata service may take to answer that it is there
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from yearling.cloud.identity import MANAGEMENT, STORAGE, Access, find_access, token_of
+from yearling.cloud.identity import STORAGE, Access, find_access, token_of
 from yearling.cloud.store import Store, certificates
 from yearling.errors import UserError
 from yearling.places import SUFFIX, Datastore, Place, Workspace, place_of
@@ -100,7 +100,7 @@ def ask_management(url: str, version: str, access: Access, cloud: Addresses) -> 
     """What Azure's management says of a resource; raises UserError with the role that is missing."""
     import httpx
 
-    token = token_of(access, f"{cloud.management}/.default" if cloud.management else MANAGEMENT).token
+    token = token_of(access, f"{cloud.management}/.default").token
     verify: Any = certificates() or True
     try:
         with httpx.Client(verify=verify, timeout=30, headers={"Authorization": f"Bearer {token}"}) as client:

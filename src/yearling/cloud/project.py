@@ -192,9 +192,13 @@ def remote_project(text: str, azure: Cloud | None, writing: bool) -> Iterator[Pa
             Ledger.listener = None
             stop.set()
             sender.join()
-            if not lost.is_set():
-                mirror.send_segment()
-                mirror.send(0.0)
+            if lost.is_set():
+                raise UserError(
+                    f"{store.place} was out of reach for a minute, and another machine may hold it. What was done "
+                    f"since then is in {mirror.folder} and was not sent. Run the same command again."
+                )
+            mirror.send_segment()
+            mirror.send(0.0)
 
 
 def _sending(mirror: Mirror, stop: threading.Event, lost: threading.Event) -> None:

@@ -227,16 +227,16 @@ class Store:
 
             try:
                 _in_parts(part, left, land)
-            except BaseException:
+            finally:
                 out.flush()
                 note()
-                raise
-        wanted = told.get(PARTS_DIGEST) or told.get(DIGEST)
-        ours = (wanted or "").startswith(f"{PART}-")
-        found = _of_parts(bytes.fromhex(done[at]) for at in sorted(done)) if ours else _digest(partial, wanted or "")
-        if wanted is not None and wanted != found:
-            raise UserError(f"{self.at(blob.name)}: {DIFFERS}")
-        state.unlink(missing_ok=True)
+        state.unlink()
+        if wanted := told.get(PARTS_DIGEST) or told.get(DIGEST):
+            ours = wanted.startswith(f"{PART}-")
+            found = _of_parts(bytes.fromhex(done[at]) for at in sorted(done)) if ours else _digest(partial, wanted)
+            if wanted != found:
+                partial.unlink()  # so that the next try fetches all of it
+                raise UserError(f"{self.at(blob.name)}: {DIFFERS}")
 
 
 def is_large(size: int) -> bool:
@@ -302,10 +302,15 @@ def _staged(client: BlobClient) -> dict[str, int]:
 
 def _digest(file: Path, like: str) -> str:
     """The checksum of a file in the form of another one: of the whole, or of parts of another size than ours."""
+    import xxhash
+
     size, hyphen, _ = like.partition("-")
+    whole, digests = xxhash.xxh3_128(), list[bytes]()
     with file.open("rb") as source:
-        parts = [checksum(part) for part in iter(lambda: source.read(int(size) if hyphen else -1), b"")]
-    return f"{size}-{checksum(b''.join(parts)).hex()}" if hyphen else parts[0].hex()
+        for part in iter(lambda: source.read(int(size) if hyphen else PART), b""):
+            whole.update(part)
+            digests.append(checksum(part))
+    return f"{size}-{checksum(b''.join(digests)).hex()}" if hyphen else str(whole.hexdigest())
 
 
 def _client(place: Place, access: Access) -> ContainerClient:
