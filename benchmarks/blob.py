@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=SIZES, default=list(SIZES), help="one large file, many small ones")
     given = parser.parse_args()
     if not AZURITE.exists():
-        parser.error("there is no Azurite: make setup installs it where npm is")
+        parser.error("there is no Azurite: make emulator installs it")
     console, result = Console(soft_wrap=True, width=140), dict[str, Any]()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -93,7 +93,7 @@ def token(oid: str, client: str, audience: str = STORAGE, **claims: Any) -> str:
 def cloud(folder: Path) -> Iterator[Cloud]:
     """Start all of it on loopback, and end it."""
     if not AZURITE.exists():
-        pytest.skip("no Azurite: make setup installs it where npm is")
+        pytest.skip("no Azurite: make emulator installs it")
     authority, leaf, key = certificates(folder)
     port, front = free_port(), free_port()
     command = [str(AZURITE), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,8 @@ from azure_cloud import Cloud
 from azure_recipe import put_recipe, teach
 from golden_line import Done, environment
 
-from yearling.cloud.project import SEGMENT_S
+from yearling.cloud.opening import open_place
+from yearling.cloud.project import INDEX, SEGMENT_S, SEGMENTS, Mirror
 from yearling.record import read_records
 
 if TYPE_CHECKING:
@@ -86,3 +89,23 @@ def test_a_project_is_held_by_one(container: str, azure: Cloud, tmp_path: Path, 
     waited = end(second)
     assert waited.code == 0 and waited.err.count("done before, nothing to do") == 2
     assert max(Counter(server.keys).values()) == 1
+
+
+def test_a_segment_that_was_sent_as_the_process_died_is_not_heard_twice(container: str, tmp_path: Path) -> None:
+    store, path = open_place(f"{container}/p")
+    mirror = Mirror(store, path, tmp_path / "here")
+    add = "INSERT INTO clock VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET seconds = seconds + excluded.seconds"
+    mirror.take([(add, ("r", "generate", 2.0))])
+    before = mirror._pending.read_bytes()
+    mirror.send_segment()
+    mirror._pending.write_bytes(before)  # as if it had died between sending and knowing it
+    (tmp_path / "here" / INDEX).unlink()
+    again = Mirror(store, path, tmp_path / "here")
+    again.fetch()
+    again.send_segment()
+    assert [blob.name for blob in store.blobs(path)] == [f"{path}/{SEGMENTS}/00000001.jsonl"]
+    assert not again._pending.exists() and not list((tmp_path / "here").glob("pending-*"))
+    other = Mirror(store, path, tmp_path / "there")
+    other.fetch()
+    with closing(sqlite3.connect(tmp_path / "there" / "ledger.sqlite")) as db:
+        assert db.execute("SELECT seconds FROM clock").fetchall() == [(2.0,)]

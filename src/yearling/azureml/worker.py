@@ -122,7 +122,10 @@ def _told_to_mlflow() -> Iterator[bool]:
 
     def renew() -> None:
         while not done.wait(RENEW_S):
-            tell()
+            try:
+                tell()
+            except UserError as error:  # the old one may still be good, and the next try comes
+                say(str(error))
 
     tell()
     threading.Thread(target=renew, daemon=True).start()

@@ -127,6 +127,9 @@ class Mirror:
         """Bring the ledger here to where the segments are."""
         done = self.sent.get("ledger", [0])[0]
         new = [name for name in segments if int(Path(name).stem) > done]
+        if new and self._pending.exists() and self.store.read(self.name(new[0])) == self._pending.read_bytes():
+            self.sent["ledger"] = [int(Path(new.pop(0)).stem)]  # sent from here, by a process that died as it had
+            self._pending.unlink()
         if not new:
             return
         if self._pending.exists():
