@@ -43,7 +43,7 @@ from yearling.train.proof import Weights, in_fresh_process
 
 HERE = Path(__file__).resolve().parent
 MODELS = {
-    "gemma-3-270m": Settings(base="shipped:gemma-3-270m", template="chatml"),
+    "gemma-3-270m": Settings(base="shipped:gemma-3-270m", template="plain"),
     "SmolLM2-135M": Settings(base="shipped:smollm2-135m-instruct"),
 }
 PYTHONS: dict[str, Path | str] = {}  # of a side that has one of its own: its Python, or why there is none

@@ -24,8 +24,9 @@ from yearling.recipe import Student as Settings
 from yearling.record import Message, Origin, Record, write_records
 from yearling.run_folder import Run
 from yearling.students import proof
+from yearling.students.batched import prove_batches
 from yearling.students.load import Student
-from yearling.students.proof import Proved, prove_batches, prove_rows
+from yearling.students.proof import Proved, prove_rows
 from yearling.students.rows import IGNORE, Row, make_row
 from yearling.students.same import prove_tokenizer
 from yearling.students.untrained import measure_output_row
@@ -360,10 +361,23 @@ def test_the_first_fault_is_told_and_the_others_counted() -> None:
 # -- the trainer's batches
 
 
-def test_our_batches_keep_the_labels() -> None:
-    from yearling.train.batches import collate
+@pytest.mark.parametrize("way", ["collate", "join"])
+def test_our_batches_keep_the_labels(way: str) -> None:
+    from yearling.train import batches
 
-    assert prove_batches(collate, rows_of(chat(), ONE, TWO, record(USER, CODE))) == 3
+    assert prove_batches(getattr(batches, way), rows_of(chat(), ONE, TWO, record(USER, CODE))) == 3
+
+
+def test_joined_rows_that_see_each_other_are_told() -> None:
+    from yearling.train.batches import join
+
+    def leaking(some: Sequence[Row]) -> Any:
+        batch = join(some)
+        sees = batch["attention_mask"].new_ones(batch["attention_mask"].shape).tril()
+        return batch | {"attention_mask": batch["attention_mask"].where(sees == 0, 0.0)}
+
+    with pytest.raises(ProofError, match="a token of joined rows sees more or less"):
+        prove_batches(leaking, rows_of(chat(), ONE, TWO))
 
 
 def test_a_collator_that_masks_padding_masks_the_stop_token(monkeypatch: pytest.MonkeyPatch) -> None:

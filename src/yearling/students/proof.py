@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +24,6 @@ from yearling.students.rows import IGNORE, Row, Stop, find_stop, make_row
 from yearling.students.shapes import ANOTHER, Fault, Ground, read_ground, shape_fault
 from yearling.students.untrained import OutputRow, measure_output_row
 
-Collate = Callable[[Sequence[Row]], Any]
-BATCHED = 64  # rows whose batches are looked at
 CUT = 0.01  # of the rows may be too long for a limit that the recipe sets
 THOUGHT = re.compile(r"\A\s*<think>(.*?)</think>\s*", re.S)
 SWITCHES = re.compile(r"\s*/(?:no_think|think|system_override)\b")  # words that templates take out of a system turn
@@ -112,29 +110,6 @@ def prove_rows(student: Student, records: Sequence[Record], limit: int | None = 
     facts["padding_is_stop"] = student.tokenizer.pad_token_id == stop.id  # harmless: labels are set by place
     facts["notes"] = [*_notes(ground, measured), *([_left_out(long, limit)] if long else [])]
     return Proved(kept, [row.record for row in long], faults, facts)
-
-
-def prove_batches(collate: Collate, rows: Sequence[Row]) -> int:
-    """Check that batches keep tokens and labels, and pad without loss; the number of rows tried.
-
-    Short rows share batches with long ones: padding is tried.
-    """
-    ordered = sorted(range(len(rows)), key=lambda place: len(rows[place].tokens))
-    tried = ordered if len(ordered) <= BATCHED else ordered[: BATCHED // 2] + ordered[-BATCHED // 2 :]
-    for pair in zip(tried, reversed(tried), strict=True):
-        batch = collate([rows[place] for place in pair])
-        for place, tokens, labels in zip(pair, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
-            row, size = rows[place], len(rows[place].tokens)
-            if tokens[:size] == row.tokens and labels == row.labels + [IGNORE] * (len(labels) - size):
-                continue
-            changed = next(
-                (i for i, label in enumerate(labels[:size]) if label != row.labels[i]), min(len(labels), size)
-            )
-            raise ProofError(
-                f"mask proof: row {row.record}: token or label {changed} of {size} is another in its batch (an answer "
-                "masked as if it were padding, or a row cut). This is a fault of yearling: please report it."
-            )
-    return len(tried)
 
 
 # -- one row

@@ -2,6 +2,11 @@
 
 In: training rows, settings. Out: for each update its rows, cut into passes through the model. How an update is cut
 changes its cost and not its gradient: the loss of an update is one sum over all its labels.
+
+A pass lays its rows side by side and fills the shorter ones up, or it joins them: what they begin with alike (a system
+turn, say) once, then the rest of each, which sees the beginning and itself (Liu et al. 2025, arXiv 2506.05433, do so
+with answers to one question). Joined rows need no filling, and a beginning is computed once and not once a row; but
+attention looks at all of a pass, so it pays for short passes only.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
 
 CLOSE = {"cpu": 0.9, "cuda": 0.5, "mps": 0.5}  # of the longest row of a pass, the least length: the rest is padding
 FREE = 48  # tokens of padding that cost less than a pass of their own
+JOINED = {"cpu": 1024, "cuda": 0, "mps": 0}  # tokens of a pass of joined rows, at most; 0: measured nowhere, never done
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,19 @@ def passes(rows: Sequence[Row], tokens: int, close: float) -> list[list[Row]]:
     return cut
 
 
+def joins(rows: Sequence[Row], tokens: int) -> list[list[Row]]:
+    """Rows that begin alike together, `tokens` at most counted one by one; a row that is longer stands alone."""
+    cut: list[list[Row]] = []
+    held = 0
+    for row in sorted(rows, key=lambda row: row.tokens):
+        held += len(row.tokens)
+        if not cut or held > tokens:
+            cut.append([])
+            held = len(row.tokens)
+        cut[-1].append(row)
+    return cut
+
+
 def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
     """One pass: `input_ids`, `labels` and `attention_mask`, each (rows, longest); what pads carries no loss."""
     import torch
@@ -84,3 +103,32 @@ def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
         "labels": padded([row.labels for row in rows], IGNORE),
         "attention_mask": padded([[1] * len(row.tokens) for row in rows], 0),
     }
+
+
+def join(rows: Sequence[Row]) -> dict[str, Tensor]:
+    """One pass of joined rows: `input_ids`, `labels` and `position_ids`, each (1, tokens), and what to add to the
+    attention's scores as `attention_mask`, (1, 1, tokens, tokens): 0 where a token sees another, else minus infinity.
+
+    What all rows begin with stands first and once, as far as no label is in it or right behind it; so the token before
+    a label is always of the label's own row.
+    """
+    import torch
+
+    least, most = min(row.tokens for row in rows), max(row.tokens for row in rows)  # what these share, all share
+    alike = next((place for place, token in enumerate(least) if token != most[place]), len(least))
+    for row in rows:
+        first = next((place for place, label in enumerate(row.labels) if label != IGNORE), len(row.labels))
+        alike = min(alike, first - 1)
+    alike = max(alike, 0)
+    tokens, labels = list(rows[0].tokens[:alike]), [IGNORE] * alike
+    places, owners = list(range(alike)), [0] * alike
+    for owner, row in enumerate(rows, start=1):
+        tokens += row.tokens[alike:]
+        labels += [IGNORE, *row.labels[alike + 1 :]]
+        places += range(alike, len(row.tokens))
+        owners += [owner] * (len(row.tokens) - alike)
+    its = torch.tensor(owners)
+    seen = ((its == 0) | (its == its[:, None])).tril()
+    batch = {"input_ids": tokens, "labels": labels, "position_ids": places}
+    mask = torch.zeros(seen.shape).masked_fill_(~seen, float("-inf"))
+    return {name: torch.tensor([numbers]) for name, numbers in batch.items()} | {"attention_mask": mask[None, None]}

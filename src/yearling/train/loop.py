@@ -22,11 +22,11 @@ from yearling.errors import UserError
 from yearling.progress import Advance, say
 from yearling.recipe import Train
 from yearling.students.rows import IGNORE, Row
-from yearling.train.batches import CLOSE, Course, collate, passes
+from yearling.train.batches import CLOSE, JOINED, Course, collate, join, joins, passes
 from yearling.train.checkpoint import Shelf, check_disk
 from yearling.train.fitting import rate_of
 from yearling.train.guards import FLAT_AFTER, Guards, check_memory
-from yearling.train.loss import Head, prove_loss
+from yearling.train.loss import Head, is_same, prove_loss
 from yearling.train.ranks import Ranks
 from yearling.train.room import MOST
 from yearling.train.shard import alike, is_spread, whole
@@ -54,6 +54,7 @@ class Loop:
         self.model, self.rows, self.settings, self.shelf = model, rows, settings, shelf
         self.tokens, self.ranks, self.looks = tokens, ranks or Ranks(), Looks()
         self.watched: Sequence[Row] = ()  # looked at and not learnt
+        self.joined = 0  # tokens of a pass of joined rows; 0 where rows lie side by side
         self.course = Course(len(rows), settings.batch_size, settings.epochs, settings.seed)
         self.head = Head(model)
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -85,6 +86,7 @@ class Loop:
         few = sorted(self.rows, key=lambda row: len(row.tokens))[:FEW]
         self.model.eval()
         prove_loss(self.model, self.head, self._on_device(few))
+        self.joined = self._joined(few)
         guards = Guards(self._mean(few))
         every = math.ceil(self.course.updates / LOOKS)
         with (log if self.ranks.first else Path(os.devnull)).open("a", encoding="utf-8") as lines:
@@ -198,7 +200,7 @@ class Loop:
         labels = labels_of(rows)
         total = torch.zeros((), device=self.device)
         mine = sorted(rows, key=lambda row: len(row.tokens))[self.ranks.rank :: self.ranks.size]
-        cut = passes(mine, self.tokens, CLOSE[self.device.type])
+        cut = self._passes(mine)
         # where layers are gathered from all processes, all go through the model as often; what is put in adds nothing
         spare = self.ranks.most(len(cut)) - len(cut) if self.spread else 0
         for some, share in [*((some, 1.0) for some in cut), *[([rows[0]], 0.0)] * spare]:
@@ -240,12 +242,28 @@ class Loop:
         """The mean loss of rows as the model would be used, in nats a label."""
         self.model.eval()
         with torch.no_grad():
-            cut = passes(rows, self.tokens, CLOSE[self.device.type])
-            total = sum(float(self.head.loss(self._on_device(some))) for some in cut)
+            total = sum(float(self.head.loss(self._on_device(some))) for some in self._passes(rows))
         return total / labels_of(rows)
 
+    def _joined(self, few: Sequence[Row]) -> int:
+        """The most tokens of a pass of joined rows; 0 where that does not pay, or a few come out as others joined."""
+        # within a window, a layer that looks back no further sees all
+        window = getattr(self.model.config.get_text_config(), "sliding_window", None) or self.tokens
+        most = min(JOINED[self.device.type], self.tokens, window) if self.head.places else 0
+        tried = max(joins(few, most), key=len)
+        if most and len(tried) > 1 and not is_same(self.head, self._there(collate(tried)), self._there(join(tried))):
+            say("train: this architecture sees more of joined rows than it should, so they lie side by side: slower")
+            return 0
+        return most
+
+    def _passes(self, rows: Sequence[Row]) -> list[list[Row]]:
+        return joins(rows, self.joined) if self.joined else passes(rows, self.tokens, CLOSE[self.device.type])
+
     def _on_device(self, rows: Sequence[Row]) -> dict[str, Tensor]:
-        return {name: tensor.to(self.device) for name, tensor in collate(rows).items()}
+        return self._there(join(rows) if self.joined and len(rows) > 1 else collate(rows))
+
+    def _there(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
 
 def labels_of(rows: Sequence[Row]) -> int:

@@ -16,12 +16,13 @@ from yearling.progress import progress, say
 from yearling.recipe import Recipe, Train
 from yearling.record import digest
 from yearling.run_folder import Run
+from yearling.students.batched import prove_batches
 from yearling.students.load import Student, open_student, quiet
-from yearling.students.proof import Proved, prove_batches, prove_rows
+from yearling.students.proof import Proved, prove_rows
 from yearling.students.rows import IGNORE, Row
 from yearling.students.same import prove_tokenizer
 from yearling.students.trained import is_adapter
-from yearling.train.batches import collate
+from yearling.train.batches import collate, join
 from yearling.train.checkpoint import Shelf
 from yearling.train.fitting import derive_machine, fit, says, weights_of
 from yearling.train.loop import Loop
@@ -31,7 +32,7 @@ from yearling.train.track import check_tracker, tracked
 from yearling.train.watch import FEWEST, part
 
 LOSSES = "losses.jsonl"
-VERSION = 3  # of the loop: raised where it makes other weights of the same rows
+VERSION = 4  # of the loop: raised where it makes other weights of the same rows
 
 
 def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any], dict[str, Any]]:
@@ -54,7 +55,7 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
         f"train: mask proved on {mask['rows']} rows: {mask['label_tokens']} of {mask['tokens']} tokens carry loss, "
         f"each row ends in {mask['stop_token']!r}; longest row {mask['longest']} tokens"
     )
-    mask["batched_rows"] = prove_batches(collate, rows)
+    mask["batched_rows"] = max(prove_batches(way, rows) for way in (collate, join))
     machine = run.freeze("train.machine", derive_machine)
     say(f"train: {says(settings, machine)}")
     ranks = join_ranks(machine["device"])
