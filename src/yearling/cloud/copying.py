@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -137,6 +137,10 @@ def fetched(store: Store, blob: Blob, file: Path) -> Job:
     return Job(blob.size, lambda moved: store.download(blob, file, moved))
 
 
+def _untold(count: int) -> None:
+    """A small file is told of once it is there."""
+
+
 def move(jobs: Iterable[Job], label: str) -> int:
     """Do all jobs, large ones one after the other, small ones many at a time; the bytes moved."""
     every = sorted(jobs, key=lambda job: -job.size)
@@ -153,10 +157,11 @@ def move(jobs: Iterable[Job], label: str) -> int:
             if is_large(job.size):
                 job.work(moved)
         with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            flying = [pool.submit(job.work, moved) for job in every if not is_large(job.size)]
+            flying = {pool.submit(job.work, _untold): job.size for job in every if not is_large(job.size)}
             try:
-                for future in flying:
+                for future in as_completed(flying):
                     future.result()
+                    moved(flying[future])  # by one thread, so that no count is lost
             finally:
                 for future in flying:
                     future.cancel()
