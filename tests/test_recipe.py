@@ -236,6 +236,8 @@ def test_an_unknown_key_gets_the_nearest_and_its_line(path: Path) -> None:
         ("train: {epochs: many}", "train.epochs"),
         ("train: {epochs: 0}", "train.epochs"),
         ("train: {epochs: .nan}", "train.epochs"),
+        ("train: {learning_rate: -1}", "train.learning_rate"),
+        ("student: {base: y, max_seq_length: 0}", "student.max_seq_length"),
         ("train: [1]", "train"),
         ("curate: {test: 1.5}", "curate.test"),
         ("export: {quant: [q3]}", "export.quant.0"),

@@ -48,6 +48,14 @@ def test_epochs_differ_in_order_and_seeds_do() -> None:
     assert len({tuple(course.places(update)) for course in (one, other) for update in range(2)}) == 4
 
 
+def test_a_second_epoch_is_taken_only_where_rows_are_watched() -> None:
+    found = [
+        fitting.epochs_of(_train(epochs="auto", **more), rows)
+        for more, rows in (({}, 200), ({}, 199), ({"watch": 0}, 900))
+    ]
+    assert found == [2.0, 1.0, 1.0] and fitting.epochs_of(_train(epochs=3), 10) == 3
+
+
 def test_half_an_epoch_is_half_of_the_updates() -> None:
     assert [Course(40, 4, epochs, 0).updates for epochs in (0.5, 1.5, 0.01)] == [5, 15, 1]
 

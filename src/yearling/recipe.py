@@ -13,6 +13,7 @@ from pydantic import Discriminator, Field, Tag
 from yearling.recipe_azure import NAME, AnyPath, Cloud, Elsewhere, Section
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0)]
 Quant = Literal["f16", "q8_0", "q4_k_m"]
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 
@@ -272,7 +273,7 @@ class Student(Section):
 
     base: str = Field(description="hub name, folder, file.gguf, or shipped:name")
     template: str | None = Field(None, description="a shipped template (plain, alpaca, chatml) or a .jinja file")
-    max_seq_length: int | Literal["auto"] = Field(
+    max_seq_length: Annotated[int, Field(gt=0)] | Literal["auto"] = Field(
         "auto", description="auto holds the longest row; of a number, longer rows are left out, up to 1 % of all"
     )
 
@@ -296,8 +297,10 @@ class Train(Section):
         "lora", description="tune an adapter, an adapter on a base of 4 bits (Dettmers et al. 2023), or all weights"
     )
     lora: Lora = Field(default_factory=lambda: Lora(), description="adapter settings")
-    epochs: float = Field(2.0, gt=0, description="passes over the data")
-    learning_rate: float | Literal["auto"] = Field(
+    epochs: Positive | Literal["auto"] = Field(
+        "auto", description="passes over the data; auto is 2, or 1 where the split is too small for rows to be watched"
+    )
+    learning_rate: Positive | Literal["auto"] = Field(
         "auto", description="peak learning rate; auto follows from the method and from how wide the base is"
     )
     batch_size: int = Field(4, ge=1, description="rows of an update, on all devices; memory decides how it is cut")

@@ -19,6 +19,8 @@ from yearling.errors import UserError
 from yearling.places import remote
 from yearling.recipe import BRANCHES, Recipe
 
+FORM = re.compile(r"(constrained-)?(float|int)$|literal\[")  # what pydantic calls the forms of a number or a word
+
 
 class _Loader(yaml.SafeLoader):
     """YAML with the scalars of version 1.2: `on` is a key like any other, 1e-4 a number, 2026-01-31 a text."""
@@ -77,7 +79,7 @@ def check_recipe(data: Mapping[str, Any], where: str, lines: Mapping[str, int] |
         recipe = Recipe.model_validate(data)
         problems = _missing(recipe)
     except ValidationError as error:
-        problems = [_problem(item) for item in error.errors(include_url=False)]
+        problems = [_problem(item) for item in _whole(error.errors(include_url=False))]
     if not problems:
         return recipe
     shown = []
@@ -166,6 +168,18 @@ def _method_needs(recipe: Recipe) -> list[tuple[str, str]]:
     if method == "documents" and recipe.generate and recipe.generate.documents is None:
         needs.append(("generate.documents", "is missing; add `documents: {path: folder}` to generate"))
     return needs
+
+
+def _whole(items: Sequence[Any]) -> list[Any]:
+    """What pydantic finds wrong, one item a key: of a key that may be a number or a word it finds two things wrong."""
+    found: list[Any] = []
+    for item in items:
+        place = tuple(part for part in item["loc"] if not FORM.match(str(part)))
+        if found and len(place) < len(item["loc"]) and found[-1]["loc"] == place:
+            found[-1]["msg"] += f", or {item['msg'].removeprefix('Input should be ')}"
+        else:
+            found.append(item | {"loc": place})
+    return found
 
 
 def _problem(item: Any) -> tuple[str, str]:

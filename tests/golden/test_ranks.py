@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TRAIN = "{epochs: 3, batch_size: 6, learning_rate: 0.01, save_every: 4, precision: float32}"
+PAIR = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
 def _losses(project: Path) -> list[float]:
@@ -24,8 +25,7 @@ def _losses(project: Path) -> list[float]:
 
 
 def _torchrun(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "yearling.cli", *words, "recipe.yaml"]
+    command = [sys.executable, *PAIR, "-m", "yearling.cli", *words, "recipe.yaml"]
     return subprocess.run(
         command, cwd=project, capture_output=True, text=True, env=environment(), timeout=300, check=False
     )
@@ -77,6 +77,14 @@ def test_layers_that_are_spread_over_two_processes_train_as_one(both: tuple[Path
         torch.testing.assert_close(tensor, together[name], rtol=1e-2, atol=1e-4)
 
 
+def _spawned(*words: object) -> subprocess.CompletedProcess[str]:
+    """Python with these words, beside the test helpers."""
+    return subprocess.run(
+        [sys.executable, *map(str, words)], cwd=Path(tiny.__file__).parent, env=environment() | {"PYTHONPATH": "."},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
 SPREAD = """
 import os, signal, sys
 from pathlib import Path
@@ -109,15 +117,10 @@ def test_spread_layers_are_gone_on_with_after_a_stop(tmp_path: Path, method: str
     student = tiny.saved(tmp_path / "base")
     script = tmp_path / "spread.py"
     script.write_text(SPREAD, encoding="utf-8")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for name, how, each in (("alone", [], [0]), ("spread", torchrun, stops)):
+    for name, how, each in (("alone", (), [0]), ("spread", PAIR, stops)):
         (tmp_path / name).mkdir()
         for stop_at in each:
-            done = subprocess.run(
-                [sys.executable, *how, str(script), student.folder, str(tmp_path / name), str(stop_at), method],
-                cwd=Path(tiny.__file__).parent, env=environment() | {"PYTHONPATH": "."}, capture_output=True,
-                text=True, timeout=300, check=False,
-            )  # fmt: skip
+            done = _spawned(*how, script, student.folder, tmp_path / name, stop_at, method)
             assert done.returncode == 0, done.stderr
     alone, spread = (load_file(next((tmp_path / n / "saved").glob("*model.safetensors"))) for n in ("alone", "spread"))
     assert alone.keys() == spread.keys()
@@ -126,6 +129,45 @@ def test_spread_layers_are_gone_on_with_after_a_stop(tmp_path: Path, method: str
     one, two = ((tmp_path / n / "losses.jsonl").read_text(encoding="utf-8") for n in ("alone", "spread"))
     losses = [[json.loads(line)["loss"] for line in lines.splitlines()] for lines in (one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3) and len(losses[0]) == 20
+
+
+APART = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import tiny
+from safetensors.torch import save_file
+from yearling.recipe import Train
+from yearling.students.load import Student
+from yearling.train import checkpoint, fitting, loop, ranks
+base, work = sys.argv[1], Path(sys.argv[2])
+both = ranks.join_ranks("cpu")
+settings = Train.model_validate({"epochs": 3, "batch_size": 4, "learning_rate": 0.01})
+model = fitting.load(Student(base, None, None, ""), settings, {"device": "cpu", "dtype": "float32"})
+contrary = [replace(row, labels=[label if label < 0 else 299 for label in row.labels]) for row in tiny.rows(6, 5)]
+disk = work / str(both.rank)
+one = loop.Loop(model, tiny.rows(20), settings, checkpoint.Shelf(disk, "k"), 80, both).watch(contrary)
+one.run(work / "losses.jsonl", lambda *done, **facts: None)
+save_file({name: weight.data.clone() for name, weight in one.trained.items()}, disk / "ended.safetensors")
+print("best", one.looks.update)
+both.leave()
+"""
+
+
+def test_processes_with_a_disk_each_go_back_to_the_same_weights(tmp_path: Path) -> None:
+    """What is watched gets worse from the first look on (after two updates), and only the first process wrote the weights before."""
+    student, script = tiny.saved(tmp_path / "base"), tmp_path / "apart.py"
+    script.write_text(APART, encoding="utf-8")
+    for rank in ("0", "1"):
+        (tmp_path / rank).mkdir()
+    done = _spawned(*PAIR, script, student.folder, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["best", "2"] * 2 and not (tmp_path / "1" / "best.safetensors").exists()
+    names = ("0/best", "0/ended", "1/ended")
+    best, first, second = (load_file(tmp_path / f"{name}.safetensors") for name in names)
+    assert best.keys() == first.keys() and all(
+        torch.equal(best[name], first[name]) and torch.equal(best[name], second[name]) for name in best
+    )
 
 
 def test_weights_that_were_deleted_are_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

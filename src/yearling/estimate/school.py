@@ -28,7 +28,7 @@ from yearling.students.proof import Proved, prove_rows
 from yearling.students.rows import Row
 from yearling.train.batches import Course
 from yearling.train.checkpoint import Shelf
-from yearling.train.fitting import cut_to, derive_machine, needs, rate_of, room_of, says, toy
+from yearling.train.fitting import cut_to, derive_machine, epochs_of, needs, rate_of, room_of, says, toy
 from yearling.train.loop import Loop
 from yearling.train.room import Room, free_bytes
 
@@ -53,7 +53,7 @@ def training_ahead(recipe: Recipe, run: Run) -> dict[str, Any]:
     takes = needs(student, settings, machine)
     room = room_of(takes, student, settings, machine, lengths[-1])
     count = _count(recipe, run, len(lengths) if whose == "accepted" else None)
-    updates = Course(count, settings.batch_size, settings.epochs, settings.seed).updates
+    updates = Course(count, settings.batch_size, epochs_of(settings, count), settings.seed).updates
     seconds = updates * _seconds_an_update(student, recipe, machine, room, proved.rows, takes.layers)
     hour = recipe.budget.hour_usd
     return {

@@ -18,6 +18,7 @@ from yearling.train.adapted import hasten
 from yearling.train.proof import Weights
 from yearling.train.ranks import Ranks
 from yearling.train.room import Needs, Room, find_room, free_bytes, needs_of
+from yearling.train.watch import FEWEST
 
 WIDTH, RATES = 4096, {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
 FAST = ("avx512_bf16", "amx_bf16")  # what a processor that multiplies bfloat16 faster than float32 has one of
@@ -59,6 +60,14 @@ def rate_of(settings: Train, width: int) -> float:
     if settings.learning_rate != "auto":
         return settings.learning_rate
     return RATES[settings.method] * sqrt(WIDTH / width)
+
+
+def epochs_of(settings: Train, rows: int) -> float:
+    """Passes over a train split of so many rows: a second one only where rows are watched, for then the weights from
+    before it hurts are kept."""
+    if settings.epochs != "auto":
+        return settings.epochs
+    return 2.0 if settings.watch and rows >= FEWEST else 1.0
 
 
 def says(settings: Train, machine: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from yearling.recipe import Train
 from yearling.students.rows import IGNORE, Row
 from yearling.train.batches import CLOSE, JOINED, Course, collate, join, joins, passes
 from yearling.train.checkpoint import Shelf, check_disk
-from yearling.train.fitting import rate_of
+from yearling.train.fitting import epochs_of, rate_of
 from yearling.train.guards import FLAT_AFTER, Guards, check_memory
 from yearling.train.loss import Head, is_same, prove_loss
 from yearling.train.ranks import Ranks
@@ -55,7 +55,7 @@ class Loop:
         self.tokens, self.ranks, self.looks = tokens, ranks or Ranks(), Looks()
         self.watched: Sequence[Row] = ()  # looked at and not learnt
         self.joined = 0  # tokens of a pass of joined rows; 0 where rows lie side by side
-        self.course = Course(len(rows), settings.batch_size, settings.epochs, settings.seed)
+        self.course = Course(len(rows), settings.batch_size, epochs_of(settings, len(rows)), settings.seed)
         self.head = Head(model)
         self.trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.device = next(iter(self.trained.values())).device
@@ -139,13 +139,13 @@ class Loop:
         """Go back to the best weights, where those after the last `update` are not."""
         if not self.watched or self.looks.update == update:
             return
-        with self.ranks.first_alone():
-            best = self.shelf.best()
-        if best is None:
+        best = self.shelf.best() if self.ranks.first else None  # the others may have no disk in common with it
+        if self.ranks.most(int(self.ranks.first and best is None)):
             raise UserError(f"{self.shelf.folder} has lost its best weights. Delete the folder to train anew.")
         for name, weight in self.trained.items():
-            weight.data.copy_(alike(best.tensors[name], weight))
-        if not self.ranks.first:
+            value = best.tensors[name] if best else torch.empty(weight.shape, dtype=weight.dtype)
+            weight.data.copy_(alike(self.ranks.of_first(value.to(self.device)), weight))
+        if best is None:
             return
         why = "from there it rose, and training was ended" if self.looks.diverging else "those weights are kept"
         say(

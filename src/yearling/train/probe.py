@@ -21,7 +21,7 @@ from yearling.run_folder import Run, read_json, write_json
 from yearling.students.load import open_student
 from yearling.students.rows import Row
 from yearling.train.checkpoint import Shelf
-from yearling.train.fitting import derive_machine, fit
+from yearling.train.fitting import derive_machine, epochs_of, fit
 from yearling.train.loop import Loop
 from yearling.train.proof import label_logprobs
 from yearling.train.stage import VERSION, proved_rows
@@ -41,8 +41,9 @@ def probe(recipe: Recipe, run: Run) -> dict[str, Any]:
     """
     if recipe.train is None or recipe.student is None:
         raise UserError(f"the recipe {recipe.name} has no `train:` section, or no student. Add `train: {{}}`.")
-    student, settings = open_student(recipe.student), recipe.train
+    student = open_student(recipe.student)
     rows, root = proved_rows(recipe, run, student).rows, roots(kin_of(born(run)))
+    settings = recipe.train.model_copy(update={"epochs": epochs_of(recipe.train, len(rows))})
     if len(rows) < FEWEST:
         raise UserError(f"a probe needs {FEWEST} rows of the train split, there are {len(rows)}. Generate more.")
     held, pool = part(rows, root, HELD)

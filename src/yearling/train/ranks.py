@@ -40,6 +40,14 @@ class Ranks:
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
+    def of_first(self, tensor: Tensor) -> Tensor:
+        """The first process's tensor, which is of the same shape in all."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.broadcast(tensor, 0)
+        return tensor
+
     def most(self, value: int) -> int:
         """The greatest of all processes' values."""
         if self.size == 1:

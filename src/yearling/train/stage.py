@@ -24,7 +24,7 @@ from yearling.students.same import prove_tokenizer
 from yearling.students.trained import is_adapter
 from yearling.train.batches import collate, join
 from yearling.train.checkpoint import Shelf
-from yearling.train.fitting import derive_machine, fit, says, weights_of
+from yearling.train.fitting import derive_machine, epochs_of, fit, says, weights_of
 from yearling.train.loop import Loop
 from yearling.train.proof import PROVED, mean_loss, prove_adapter
 from yearling.train.ranks import Ranks, join_ranks
@@ -58,10 +58,14 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
     mask["batched_rows"] = max(prove_batches(way, rows) for way in (collate, join))
     machine = run.freeze("train.machine", derive_machine)
     say(f"train: {says(settings, machine)}")
+    asked, settings = settings, settings.model_copy(update={"epochs": epochs_of(settings, len(rows))})
     ranks = join_ranks(machine["device"])
     loop = _loop(student, rows, settings, machine, run, ranks)
     model, learnt = loop.model, loop.rows
-    if settings.learning_rate == "auto":
+    if asked.epochs == "auto":
+        why = "for the best weights on the watched rows are kept" if loop.watched else "for no row is watched"
+        say(f"train: epochs {settings.epochs:g}, {why}")
+    if asked.learning_rate == "auto":
         say(f"train: learning rate {loop.rate:.2g}, the usual one for a base of this width and {settings.method}")
     _write_rows(learnt, run)
     told = settings.model_dump(mode="json", exclude={"track"})
@@ -100,7 +104,9 @@ def follow(recipe: Recipe, run: Run) -> None:
     ranks = join_ranks(derive_machine()["device"])  # the first comes when all that is read here is written
     student = open_student(recipe.student)
     machine = run.freeze("train.machine", derive_machine)
-    loop = _loop(student, proved_rows(recipe, run, student).rows, recipe.train, machine, run, ranks)
+    rows = proved_rows(recipe, run, student).rows
+    settings = recipe.train.model_copy(update={"epochs": epochs_of(recipe.train, len(rows))})
+    loop = _loop(student, rows, settings, machine, run, ranks)
     loop.run(run.school / LOSSES, lambda *done, **facts: None)
     if loop.spread:  # the first cannot do alone what it does next
         loop.gathered()
