@@ -155,7 +155,7 @@ both.leave()
 
 
 def test_processes_with_a_disk_each_go_back_to_the_same_weights(tmp_path: Path) -> None:
-    """What is watched gets worse from the first look on (after two updates), and only the first process wrote the weights before."""
+    """What is watched gets worse after the first look; only the first process wrote the weights of that one."""
     student, script = tiny.saved(tmp_path / "base"), tmp_path / "apart.py"
     script.write_text(APART, encoding="utf-8")
     for rank in ("0", "1"):
