@@ -39,6 +39,7 @@ from yearling.run_folder import open_run
 from yearling.students.load import Student, open_student
 from yearling.students.proof import prove_rows
 from yearling.students.rows import IGNORE, Row
+from yearling.train.fitting import epochs_of
 from yearling.train.proof import Weights, in_fresh_process
 
 HERE = Path(__file__).resolve().parent
@@ -126,7 +127,7 @@ def _rows(student: Student, records: list[Record], count: int) -> tuple[list[Row
 
 def _rates(student: Student, rows: list[Row], held: list[Row]) -> Iterator[dict[str, Any]]:
     """yearling, then the peers at each rate for as long as it took."""
-    settings = Train().model_dump(mode="json")
+    settings = Train().model_dump(mode="json") | {"epochs": epochs_of(Train(), len(rows))}
     own = _side(student, rows, held, settings, "yearling", "yearling", {})
     yield own
     for name, script, more in PEERS:
