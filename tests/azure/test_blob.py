@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from azure_cloud import Cloud
 from golden_line import command_line as cli
 
 from yearling.cloud import store as stores
-from yearling.cloud.copying import Copied, copy
+from yearling.cloud.copying import FILES_AT_ONCE, Copied, Job, copy, move
 from yearling.cloud.opening import open_place
 from yearling.errors import UserError
 from yearling.recipe_azure import Cloud as Settings
@@ -199,6 +200,31 @@ def test_a_busy_service_is_waited_for(container: str, azure: Cloud, tmp_path: Pa
     azure.faults += [("GET", status, code, "busy")] * 5
     copy(container, str(tmp_path / "back"), Settings())
     assert digests(tmp_path / "back") == digests(here) and not azure.faults
+
+
+@pytest.mark.parametrize("count", [0, 3, 300])
+def test_small_files_are_all_moved_and_counted(count: int) -> None:
+    done = list[int]()
+    jobs = [Job(number + 1, lambda moved, number=number: done.append(number)) for number in range(count)]  # type: ignore[misc]
+    assert move(jobs, "somewhere") == count * (count + 1) // 2 and sorted(done) == list(range(count))
+
+
+def test_the_first_small_file_that_fails_ends_the_move() -> None:
+    """What other threads have at hand is finished, and nothing is begun after it."""
+    done = list[int]()
+
+    def work(number: int) -> None:
+        if number == 290:
+            raise UserError("refused")
+        if number < 290:
+            time.sleep(0.02)
+        done.append(number)
+
+    # the largest go first
+    jobs = [Job(number + 1, lambda moved, number=number: work(number)) for number in range(300)]  # type: ignore[misc]
+    with pytest.raises(UserError, match="refused"):
+        move(jobs, "somewhere")
+    assert len(done) <= 9 + FILES_AT_ONCE
 
 
 def test_a_listing_has_all_pages(container: str, tmp_path: Path) -> None:

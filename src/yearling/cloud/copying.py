@@ -6,8 +6,9 @@ In: two names, of which one is on Azure. Out: counts, and progress in MB/s. Dele
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,6 +24,7 @@ from yearling.recipe_azure import Cloud
 from yearling.recipe_file import with_paths
 
 FILES_AT_ONCE = 16
+TOLD_EVERY_S = 0.2
 MB = 1_000_000
 
 
@@ -137,10 +139,6 @@ def fetched(store: Store, blob: Blob, file: Path) -> Job:
     return Job(blob.size, lambda moved: store.download(blob, file, moved))
 
 
-def _untold(count: int) -> None:
-    """A small file is told of once it is there."""
-
-
 def move(jobs: Iterable[Job], label: str) -> int:
     """Do all jobs, large ones one after the other, small ones many at a time; the bytes moved."""
     every = sorted(jobs, key=lambda job: -job.size)
@@ -156,13 +154,42 @@ def move(jobs: Iterable[Job], label: str) -> int:
         for job in every:
             if is_large(job.size):
                 job.work(moved)
-        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            flying = {pool.submit(job.work, _untold): job.size for job in every if not is_large(job.size)}
-            try:
-                for future in as_completed(flying):
-                    future.result()
-                    moved(flying[future])  # by one thread, so that no count is lost
-            finally:
-                for future in flying:
-                    future.cancel()
+        for count in _landing([job for job in every if not is_large(job.size)]):
+            moved(count)
     return total
+
+
+def _landing(jobs: list[Job]) -> Iterator[int]:
+    """Do small jobs, many at a time, and tell now and then how many bytes landed since; the first that fails ends it.
+
+    Each thread takes one after the other: a task of its own for each would cost more than the file does.
+    """
+    left, landed = deque(jobs), deque[int]()  # both bear to be changed by several threads
+
+    def work() -> None:
+        while True:
+            try:
+                job = left.popleft()
+            except IndexError:
+                return
+            try:
+                job.work(_untold)
+            except BaseException:
+                left.clear()  # the other threads end after the file that they are at
+                raise
+            landed.append(job.size)
+
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        flying = [pool.submit(work) for _ in range(min(FILES_AT_ONCE, len(jobs)))]
+        try:
+            while wait(flying, TOLD_EVERY_S).not_done:
+                yield sum(landed.popleft() for _ in range(len(landed)))
+        finally:
+            left.clear()
+    for future in flying:
+        future.result()
+    yield sum(landed)
+
+
+def _untold(count: int) -> None:
+    """A small file is told of once it is there."""
