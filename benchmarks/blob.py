@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import socket
 import statistics
 import subprocess
@@ -125,7 +126,8 @@ def azurite(folder: Path) -> Iterator[int]:
     command += ["--skipApiVersionCheck", "--disableTelemetry", "--silent"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # node is there, if nowhere else
     environment = {**os.environ, "PATH": path}
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=environment)
+    # a group of its own: node may be a script that starts the real one, which would outlive it
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, env=environment, start_new_session=True)
     try:
         for _ in range(300):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
@@ -135,7 +137,7 @@ def azurite(folder: Path) -> Iterator[int]:
             raise SystemExit("Azurite did not come up")
         yield port
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
 
 

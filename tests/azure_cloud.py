@@ -15,6 +15,7 @@ import ipaddress
 import json
 import os
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -102,14 +103,17 @@ def cloud(folder: Path) -> Iterator[Cloud]:
     with (folder / "azurite.log").open("w") as log:
         # node is in this environment where the machine has none
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "PATH": path})
+        # a group of its own: node may be a script that starts the real one, which would outlive it
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, env={**os.environ, "PATH": path}, start_new_session=True
+        )
     try:
         wait_for(port, process, folder / "azurite.log")
         made = Cloud(f"https://127.0.0.1:{front}/{ACCOUNT}", f"https://127.0.0.1:{port}/{ACCOUNT}", "", authority)
         with _serving(made, front, leaf, key):
             yield made
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
 
 
