@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def test_a_busy_service_is_waited_for(container: str, azure: Cloud, tmp_path: Pa
 @pytest.mark.parametrize("count", [0, 3, 300])
 def test_small_files_are_all_moved_and_counted(count: int) -> None:
     done = list[int]()
-    jobs = [Job(number + 1, lambda moved, number=number: done.append(number)) for number in range(count)]  # type: ignore[misc]
+    jobs = [Job(number + 1, partial(lambda number, moved: done.append(number), number)) for number in range(count)]
     assert move(jobs, "somewhere") == count * (count + 1) // 2 and sorted(done) == list(range(count))
 
 
@@ -213,15 +214,15 @@ def test_the_first_small_file_that_fails_ends_the_move() -> None:
     """What other threads have at hand is finished, and nothing is begun after it."""
     done = list[int]()
 
-    def work(number: int) -> None:
+    def work(number: int, moved: Callable[[int], None]) -> None:
         if number == 290:
             raise UserError("refused")
         if number < 290:
-            time.sleep(0.02)
+            time.sleep(0.2)
         done.append(number)
 
     # the largest go first
-    jobs = [Job(number + 1, lambda moved, number=number: work(number)) for number in range(300)]  # type: ignore[misc]
+    jobs = [Job(number + 1, partial(work, number)) for number in range(300)]
     with pytest.raises(UserError, match="refused"):
         move(jobs, "somewhere")
     assert len(done) <= 9 + FILES_AT_ONCE

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -172,20 +172,18 @@ def _landing(jobs: list[Job]) -> Iterator[int]:
                 job = left.popleft()
             except IndexError:
                 return
-            try:
-                job.work(_untold)
-            except BaseException:
-                left.clear()  # the other threads end after the file that they are at
-                raise
+            job.work(_untold)
             landed.append(job.size)
 
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         flying = [pool.submit(work) for _ in range(min(FILES_AT_ONCE, len(jobs)))]
         try:
-            while wait(flying, TOLD_EVERY_S).not_done:
+            while (seen := wait(flying, TOLD_EVERY_S, FIRST_EXCEPTION)).not_done:
+                if any(future.exception() for future in seen.done):
+                    break
                 yield sum(landed.popleft() for _ in range(len(landed)))
         finally:
-            left.clear()
+            left.clear()  # each thread ends after the file that it is at
     for future in flying:
         future.result()
     yield sum(landed)

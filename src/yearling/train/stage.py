@@ -55,20 +55,20 @@ def run_train(recipe: Recipe, run: Run) -> tuple[dict[str, int], dict[str, Any],
         f"train: mask proved on {mask['rows']} rows: {mask['label_tokens']} of {mask['tokens']} tokens carry loss, "
         f"each row ends in {mask['stop_token']!r}; longest row {mask['longest']} tokens"
     )
-    mask["batched_rows"] = max(prove_batches(way, rows) for way in (collate, join))
+    for way in (collate, join):
+        mask["batched_rows"] = prove_batches(way, rows)
     machine = run.freeze("train.machine", derive_machine)
     say(f"train: {says(settings, machine)}")
-    asked, settings = settings, settings.model_copy(update={"epochs": epochs_of(settings, len(rows))})
     ranks = join_ranks(machine["device"])
     loop = _loop(student, rows, settings, machine, run, ranks)
     model, learnt = loop.model, loop.rows
-    if asked.epochs == "auto":
+    if settings.epochs == "auto":
         why = "for the best weights on the watched rows are kept" if loop.watched else "for no row is watched"
-        say(f"train: epochs {settings.epochs:g}, {why}")
-    if asked.learning_rate == "auto":
+        say(f"train: epochs {loop.course.epochs:g}, {why}")
+    if settings.learning_rate == "auto":
         say(f"train: learning rate {loop.rate:.2g}, the usual one for a base of this width and {settings.method}")
     _write_rows(learnt, run)
-    told = settings.model_dump(mode="json", exclude={"track"})
+    told = loop.settings.model_dump(mode="json", exclude={"track"})
     with tracked(settings.track, run, told) as hear, progress(run, "train", loop.course.updates, "updates") as advance:
         losses = loop.run(run.school / LOSSES, advance, hear)
     with quiet():
@@ -104,9 +104,7 @@ def follow(recipe: Recipe, run: Run) -> None:
     ranks = join_ranks(derive_machine()["device"])  # the first comes when all that is read here is written
     student = open_student(recipe.student)
     machine = run.freeze("train.machine", derive_machine)
-    rows = proved_rows(recipe, run, student).rows
-    settings = recipe.train.model_copy(update={"epochs": epochs_of(recipe.train, len(rows))})
-    loop = _loop(student, rows, settings, machine, run, ranks)
+    loop = _loop(student, proved_rows(recipe, run, student).rows, recipe.train, machine, run, ranks)
     loop.run(run.school / LOSSES, lambda *done, **facts: None)
     if loop.spread:  # the first cannot do alone what it does next
         loop.gathered()
@@ -129,6 +127,7 @@ def proved_rows(recipe: Recipe, run: Run, student: Student) -> Proved:
 def _loop(
     student: Student, proved: Sequence[Row], settings: Train, machine: dict[str, Any], run: Run, ranks: Ranks
 ) -> Loop:
+    settings = settings.model_copy(update={"epochs": epochs_of(settings, len(proved))})
     watched, rows = list[Row](), list(proved)
     if settings.watch and len(proved) >= FEWEST:
         watched, rows = part(proved, roots(kin_of(born(run))), settings.watch)
