@@ -109,3 +109,23 @@ def test_a_segment_that_was_sent_as_the_process_died_is_not_heard_twice(containe
     other.fetch()
     with closing(sqlite3.connect(tmp_path / "there" / "ledger.sqlite")) as db:
         assert db.execute("SELECT seconds FROM clock").fetchall() == [(2.0,)]
+
+
+def test_what_did_not_change_there_is_not_fetched_and_what_changed_here_stays(
+    container: str, azure: Cloud, tmp_path: Path
+) -> None:
+    store, path = open_place(f"{container}/p")
+    mirror = Mirror(store, path, tmp_path / "here")
+    mirror.fetch()
+    file = tmp_path / "here" / "runs" / "r" / "file"
+    file.parent.mkdir(parents=True)
+    file.write_text("sent", encoding="utf-8")
+    mirror.send(0.0)
+    file.write_text("changed, and not sent when the process died", encoding="utf-8")
+    azure.asked.clear()
+    again = Mirror(store, path, tmp_path / "here")
+    again.fetch()
+    assert not [asked for method, asked, _ in azure.asked if method == "GET" and "/runs/r/file" in asked]
+    assert file.read_text(encoding="utf-8").startswith("changed")
+    again.send(0.0)
+    assert store.read(f"{path}/runs/r/file") == file.read_bytes()

@@ -15,7 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from yearling.cloud.opening import open_place
-from yearling.cloud.store import Blob, Store, is_large
+from yearling.cloud.parts import TOLD_EVERY_S, is_large
+from yearling.cloud.store import Blob, Store
 from yearling.errors import UserError
 from yearling.places import remote
 from yearling.progress import progress
@@ -24,7 +25,6 @@ from yearling.recipe_azure import Cloud
 from yearling.recipe_file import with_paths
 
 FILES_AT_ONCE = 16
-TOLD_EVERY_S = 0.2
 MB = 1_000_000
 
 

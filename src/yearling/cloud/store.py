@@ -7,36 +7,24 @@ and what is read is held against it. A broken transfer goes on with the parts th
 
 from __future__ import annotations
 
-import json
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from yearling.cloud.identity import INSTALL, STORAGE, Access
 from yearling.cloud.mends import explain, trouble_of
+from yearling.cloud.parts import DIGEST, Moved, checksum, is_large, receive, send
 from yearling.errors import UserError
 from yearling.places import Place
-from yearling.run_folder import write_json
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, ContainerClient
 
-PART = 8 << 20  # bytes of one request
-AT_ONCE = 5  # parts in flight of one file
 RETRIES = 8  # of a request that the service is too busy for
-DIGEST = "xxh128"  # the metadata that carries it
-PARTS_DIGEST = "xxh128parts"  # of a large blob: the size of a part, a hyphen, the checksum of their checksums
-NOTE_S = 1.0  # between two notes of what was fetched
-Moved = Callable[[int], None]
-S = TypeVar("S")
-T = TypeVar("T")
 AUTHORITIES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 
@@ -48,7 +36,6 @@ class Blob:
     size: int
     modified: datetime
     tag: str
-    told: Mapping[str, str] | None = None  # its metadata, where they were asked for
 
 
 class Store:
@@ -75,7 +62,7 @@ class Store:
                     for page in obstore.list(self._fast, folder or None, offset=last or None, chunk_size=1000):
                         for found in page:
                             last = found["path"]
-                            yield Blob(last, found["size"], found["last_modified"], found["e_tag"] or "")
+                            yield _blob(found)
                     return
                 except BaseError as error:
                     tries -= 1
@@ -131,46 +118,21 @@ class Store:
             self.write(name, file.read_bytes())
             moved(size)
             return
-        from azure.storage.blob import BlobBlock
-
-        client, before = self.client(name), file.stat()
-        # a block that a broken transfer left is the right one while the file is the one that it was read from
-        stamp = checksum(f"{size} {before.st_mtime_ns}".encode()).hex()[:24]
-        blocks, digests = list[str](), list[bytes]()
-        with refused(self, name), file.open("rb") as source:
-            there = _staged(client)
-
-            def read() -> Iterator[tuple[str, bytes]]:
-                while data := source.read(PART):
-                    blocks.append(f"{len(blocks):08d}-{stamp}")
-                    digests.append(checksum(data))
-                    yield blocks[-1], data
-
-            def stage(part: tuple[str, bytes]) -> int:
-                block, data = part
-                if there.get(block) != len(data):
-                    client.stage_block(block, data, length=len(data))
-                return len(data)
-
-            _in_parts(stage, read(), moved)
-            after = file.stat()
-            if (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
-                raise UserError(f"{file} was changed while it was sent. Run the same command again.")
-            told = {PARTS_DIGEST: _of_parts(digests)}
-            client.commit_block_list([BlobBlock(block) for block in blocks], metadata=told)
+        with refused(self, name):
+            send(file, self.client(name), moved)
 
     def find(self, name: str) -> Blob | None:
         """A blob's line of the listing, or None where there is no such blob."""
-        from azure.core.exceptions import ResourceNotFoundError
+        import obstore
 
-        with refused(self, name):
-            try:
-                found = self.client(name).get_blob_properties()
-            except ResourceNotFoundError as error:
-                if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
-                    raise
-                return None
-        return Blob(name, found.size, found.last_modified, found.etag, found.metadata)
+        try:
+            with refused(self, name):
+                found = obstore.get(self._fast, name, options={"head": True})
+        except FileNotFoundError:
+            return None
+        if "hdi_isfolder" in found.attributes:  # where the account has folders, one looks like an empty blob
+            return None
+        return _blob(found.meta)
 
     def download(self, blob: Blob, file: Path, moved: Moved = lambda count: None) -> None:
         """Fetch a blob into a file, which is there only once it is whole and checked.
@@ -184,7 +146,7 @@ class Store:
         if not is_large(blob.size):
             data = self.read(blob.name)
             if data is None:
-                raise UserError(f"{self.at(blob.name)} is gone: somebody deleted it meanwhile.")
+                raise self._gone(blob.name)
             partial.write_bytes(data)
             moved(len(data))
         else:
@@ -195,122 +157,32 @@ class Store:
     def _download(self, blob: Blob, partial: Path, moved: Moved) -> None:
         import obstore
 
-        state = partial.with_name(partial.name + "s")
-        done = _parts_of(state, blob) if partial.exists() else dict[int, str]()
-        told = self.client(blob.name).get_blob_properties().metadata if blob.told is None else blob.told
-        left = [at for at in range(0, blob.size, PART) if at not in done]
-        moved(sum(min(PART, blob.size - at) for at in done))
-
-        def part(at: int) -> tuple[int, str, Any]:
-            options: Any = {"range": (at, min(at + PART, blob.size)), "if_match": blob.tag}
-            with refused(self, blob.name):
-                data = obstore.get(self._fast, blob.name, options=options).bytes()
-            return at, checksum(data).hex(), data
-
-        def note() -> None:
-            write_json(state, {"tag": blob.tag, "size": blob.size, "part": PART, "done": done})
-
-        noted = time.monotonic()
-        with partial.open("r+b" if done else "wb") as out:
-
-            def land(fetched: tuple[int, str, Any]) -> None:
-                nonlocal noted
-                at, digest, data = fetched
-                out.seek(at)
-                out.write(data)
-                done[at] = digest
-                if time.monotonic() - noted > NOTE_S:
-                    out.flush()
-                    note()
-                    noted = time.monotonic()
-                moved(len(data))
-
+        def fetch(begin: int, end: int) -> Any:
+            options: Any = {"range": (begin, end), "if_match": f'"{blob.tag}"'}
             try:
-                _in_parts(part, left, land)
-            finally:
-                out.flush()
-                note()
-        state.unlink()
-        if wanted := told.get(PARTS_DIGEST) or told.get(DIGEST):
-            ours = wanted.startswith(f"{PART}-")
-            found = _of_parts(bytes.fromhex(done[at]) for at in sorted(done)) if ours else _digest(partial, wanted)
-            if wanted != found:
+                return obstore.get(self._fast, blob.name, options=options)
+            except FileNotFoundError:
+                raise self._gone(blob.name) from None
+
+        with refused(self, blob.name):
+            if not receive(fetch, blob.size, blob.tag, partial, moved):
                 partial.unlink()  # so that the next try fetches all of it
                 raise UserError(f"{self.at(blob.name)}: {DIFFERS}")
 
-
-def is_large(size: int) -> bool:
-    """Whether so many bytes go in parts."""
-    return size > PART
+    def _gone(self, name: str) -> UserError:
+        return UserError(f"{self.at(name)} is gone: somebody deleted it meanwhile.")
 
 
 DIFFERS = "its bytes are not those that were written (their checksum differs). Write it again."
 
 
+def _blob(found: Any) -> Blob:
+    """What obstore tells of a blob; a listing tells its tag without the quotes that stand around it elsewhere."""
+    return Blob(found["path"], found["size"], found["last_modified"], (found["e_tag"] or "").strip('"'))
+
+
 def _told(data: bytes) -> Any:
     return {DIGEST: checksum(data).hex()}
-
-
-def _of_parts(digests: Iterable[bytes]) -> str:
-    return f"{PART}-{checksum(b''.join(digests)).hex()}"
-
-
-def _in_parts(work: Callable[[S], T], parts: Iterable[S], landed: Callable[[T], None]) -> None:
-    """Do all parts, some at a time; what each gives lands in this thread, as it comes. The first that fails ends it."""
-    left = iter(parts)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        flying = {pool.submit(work, part) for part in islice(left, AT_ONCE)}
-        try:
-            while flying:
-                ready, flying = wait(flying, return_when=FIRST_COMPLETED)
-                flying |= {pool.submit(work, part) for part in islice(left, len(ready))}
-                for future in ready:
-                    landed(future.result())
-        finally:
-            for future in flying:
-                future.cancel()
-
-
-def _parts_of(state: Path, blob: Blob) -> dict[int, str]:
-    """The parts that a broken transfer left, and their digests, where they are of the same blob."""
-    try:
-        told = json.loads(state.read_text(encoding="utf-8"))
-        same = [told["tag"], told["size"], told["part"]] == [blob.tag, blob.size, PART]
-        return {int(at): str(digest) for at, digest in told["done"].items()} if same else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}  # then all of it is fetched
-
-
-def checksum(data: Any) -> bytes:
-    """XXH3 in 128 bits (xxhash.com): it finds what a transfer may break, at the speed of the memory."""
-    import xxhash
-
-    return xxhash.xxh3_128_digest(data)
-
-
-def _staged(client: BlobClient) -> dict[str, int]:
-    """Blocks that a broken transfer left, and their sizes."""
-    from azure.core.exceptions import ResourceNotFoundError
-
-    try:
-        return {block.id: block.size for block in client.get_block_list("uncommitted")[1]}
-    except ResourceNotFoundError as error:
-        if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
-            raise
-        return {}
-
-
-def _digest(file: Path, like: str) -> str:
-    """The checksum of a file in the form of another one: of the whole, or of parts of another size than ours."""
-    import xxhash
-
-    size, hyphen, _ = like.partition("-")
-    whole, digests = xxhash.xxh3_128(), list[bytes]()
-    with file.open("rb") as source:
-        for part in iter(lambda: source.read(int(size) if hyphen else PART), b""):
-            whole.update(part)
-            digests.append(checksum(part))
-    return f"{size}-{checksum(b''.join(digests)).hex()}" if hyphen else str(whole.hexdigest())
 
 
 def _client(place: Place, access: Access) -> ContainerClient:
