@@ -4,8 +4,9 @@ In: flags. Out: a table on standard output and, with --json, one last line of JS
 times yearling's throughput is that of the fastest client, at the lower end of an interval over all pairs. Four jobs:
 one large file and a folder of many small ones, up and down, with a key, each against an Azurite of its own on loopback
 that keeps its blobs in memory. A folder is fetched as people do it: what lies there is asked for first. Each run is a
-process of its own, the clock starts after its imports, and of its transfers (seven of the large file, three of the
-small ones) the one in the middle counts; clients take turns, and each turn of yearling is held against those beside it.
+process of its own, the clock starts after its imports, and of its transfers (seven of the large file, thrice that many
+down, three of the small ones) the one in the middle counts; clients take turns, and each turn of yearling is held
+against those beside it.
 Loopback has no latency and Azurite one thread: only ratios carry over.
 """
 

@@ -17,7 +17,7 @@ from typing import Any
 from asked import clock, tell
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-LAPS = {"large": 7, "small": 3}  # of a run; the one in the middle counts
+LAPS = {"up_large": 7, "down_large": 21, "up_small": 3, "down_small": 3}  # of a run; the one in the middle counts
 ACCOUNT, PART, AT_ONCE, MANY_AT_ONCE = "devstoreaccount1", 16 << 20, 4, 16
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     targets = {name: target / Path(name).name for name in files}
     client, package = CLIENTS[side](container, port)
     laps = []
-    for _ in range(LAPS[what]):
+    for _ in range(LAPS[job]):
         for file in targets.values():
             file.unlink(missing_ok=True)
         began = clock()
