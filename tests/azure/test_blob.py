@@ -164,6 +164,18 @@ def test_a_blob_that_changed_meanwhile_is_not_sewn_together(
     assert not (tmp_path / "back").exists()
 
 
+@pytest.mark.parametrize("size", [5, 9 << 20])
+def test_a_blob_that_was_deleted_meanwhile_is_told(container: str, tmp_path: Path, size: int) -> None:
+    store, path = open_place(f"{container}/x")
+    store.upload(put_files(tmp_path, {"x": size}) / "x", path)
+    blob = store.find(path)
+    assert blob
+    store.delete([path])
+    with pytest.raises(UserError, match="is gone: somebody deleted it"):
+        store.download(blob, tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
 def test_a_large_blob_is_held_against_whatever_it_says_of_itself(
     container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
