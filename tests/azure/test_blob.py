@@ -164,6 +164,25 @@ def test_a_blob_that_changed_meanwhile_is_not_sewn_together(
     assert not (tmp_path / "back").exists()
 
 
+def test_a_part_that_fails_ends_the_others_in_their_middle() -> None:
+    ended = list[int]()
+
+    def work(part: int, count: Callable[[int], None]) -> None:
+        if part == 0:
+            time.sleep(0.1)
+            raise UserError("refused")
+        try:
+            while True:
+                count(1)
+                time.sleep(0.01)
+        finally:
+            ended.append(part)
+
+    with pytest.raises(UserError, match="refused"):
+        parts._in_parts(work, range(9), lambda count: None, lambda landed: None)
+    assert set(ended) >= {1, 2, 3} and len(ended) <= 4
+
+
 @pytest.mark.parametrize("size", [5, 9 << 20])
 def test_a_blob_that_was_deleted_meanwhile_is_told(container: str, tmp_path: Path, size: int) -> None:
     store, path = open_place(f"{container}/x")
