@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from yearling.cloud.mends import trouble_of
 from yearling.errors import UserError
 from yearling.run_folder import write_json
 
@@ -63,7 +64,7 @@ def send(file: Path, client: BlobClient, moved: Moved) -> None:
         if there.get(blocks[number]) == part.size:
             deque(part, maxlen=0)  # only for the checksum
         else:
-            client.stage_block(blocks[number], part, length=part.size)  # type: ignore[arg-type]  # memory is bytes to it
+            client.stage_block(blocks[number], part, length=part.size)
         return number, part.digest
 
     _in_parts(stage, range(len(blocks)), moved, lambda part: digests.update([part]))
@@ -86,7 +87,7 @@ class _Part:
     def __len__(self) -> int:
         return self.size
 
-    def __iter__(self) -> Iterator[memoryview]:
+    def __iter__(self) -> Iterator[Any]:  # memory, which is bytes to the library
         import xxhash
 
         self._count(-self._counted)
@@ -144,10 +145,9 @@ def receive(fetch: Callable[[int, int], Any], size: int, tag: str, partial: Path
     try:
         # where all parts are there, one tells what the blob says of itself
         _in_parts(part, [at for at in range(0, size, PART) if at not in done] or [0], moved, land)
-    except BaseException:
+    finally:
         note()
-        raise
-    state.unlink(missing_ok=True)
+    state.unlink()
     if not (wanted := told.get(PARTS_DIGEST) or told.get(DIGEST)):
         return True  # somebody else wrote it
     ours = wanted.startswith(f"{PART}-")
@@ -198,7 +198,7 @@ def _staged(client: BlobClient) -> dict[str, int]:
     try:
         return {block.id: block.size for block in client.get_block_list("uncommitted")[1]}
     except ResourceNotFoundError as error:
-        if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
+        if trouble_of(error).code == "ContainerNotFound":
             raise
         return {}
 
