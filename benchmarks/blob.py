@@ -2,11 +2,11 @@
 
 In: flags. Out: a table on standard output and, with --json, one last line of JSON whose `ratio_...` keys say how many
 times yearling's throughput is that of the fastest client, at the lower end of an interval over all pairs. Four jobs:
-one large file and a folder of many small ones, up and down, with a key, each against an Azurite of its own on loopback
-that keeps its blobs in memory. A folder is fetched as people do it: what lies there is asked for first. Each run is a
-process of its own, the clock starts after its imports, and of its transfers (seven of the large file, thrice that many
-down, three of the small ones) the one in the middle counts; clients take turns, and each turn of yearling is held
-against those beside it.
+one large file and a folder of many small ones, up and down, with a key, against Azurite on loopback with its blobs in
+memory. A folder is fetched as people do it: what lies there is asked for first. Each turn has an Azurite of its own and
+each client a process of its own there; they take their laps one after the other, back and forth, the clock starts after
+their imports, and of a client's laps the one in the middle counts. Each turn of yearling is held against that of the
+fastest peer.
 Loopback has no latency and Azurite one thread: only ratios carry over.
 """
 
@@ -23,23 +23,33 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from sides import FailedError, Took, run
 
 HERE = Path(__file__).resolve().parent
 AZURITE = HERE.parent / "tests" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
 SIDES = ("yearling", "obstore", "pyarrow", "sdk")
 SIZES = ("large", "small")
 LARGE, SMALL, MANY = 200 << 20, 10 << 10, 2000
-LIMIT_S, MEMORY = 300, 256 / 1024  # seconds; GiB that yearling may take
+LAPS = {"up_large": 3, "down_large": 21, "up_small": 3, "down_small": 3}  # of a turn; Azurite holds all that came up
+MEMORY = 256  # MiB that yearling may take
 # of Student's t at 95 %, two-sided, by the pairs less one
 T = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds of the wall and of the processor, and the most memory that the process ever had, in MiB."""
+
+    seconds: float
+    cpu: float
+    peak: float
 
 
 def main() -> None:
@@ -60,11 +70,10 @@ def main() -> None:
         for size in given.only:
             took = {way: {side: list[Took]() for side in SIDES} for way in ("up", "down")}
             for turn in range(given.pairs):
-                for side in SIDES if turn % 2 else reversed(SIDES):
-                    print(f"{size}, turn {turn + 1}: {side} …", file=sys.stderr)
-                    with azurite(work) as port:
-                        for way, runs in took.items():
-                            runs[side].append(one(work, side, f"{way}_{size}", port))
+                print(f"{size}, turn {turn + 1} of {given.pairs} …", file=sys.stderr)
+                for way, found in one_turn(work / f"{size}-{turn}", size, turn).items():
+                    for side, middle in found.items():
+                        took[way][side].append(middle)
             for way, runs in took.items():
                 result |= told(console, f"{way}_{size}", runs)
     for key, value in result.items():
@@ -83,14 +92,45 @@ def put_files(folder: Path) -> None:
         (folder / "small" / f"{number:04}").write_bytes(dice.randbytes(SMALL))
 
 
-def one(work: Path, side: str, job: str, port: int) -> Took:
-    """One run of one side; what it fetches is looked at, and thrown away."""
-    with tempfile.TemporaryDirectory(dir=work) as target:
-        command = [sys.executable, str(HERE / "peers" / "blob_side.py"), side, job, str(port), str(work), target]
+def one_turn(folder: Path, size: str, turn: int) -> dict[str, dict[str, Took]]:
+    """All laps of all clients, up and then down; by way and client, the one in the middle."""
+    folder.mkdir()
+    found = dict[str, dict[str, Took]]()
+    with azurite(folder) as port, ExitStack() as ends:
+        clients = {side: ends.enter_context(client(folder, side, size, port)) for side in SIDES}
+        for way in ("up", "down"):
+            laps: dict[str, list[Took]] = {side: [] for side in SIDES}
+            for lap in range(LAPS[f"{way}_{size}"]):
+                for side in SIDES if (turn + lap) % 2 else reversed(SIDES):
+                    laps[side].append(clients[side](way))
+            found[way] = {side: sorted(own, key=lambda lap: lap.seconds)[len(own) // 2] for side, own in laps.items()}
+    return found
+
+
+@contextmanager
+def client(folder: Path, side: str, size: str, port: int) -> Iterator[Callable[[str], Took]]:
+    """One client's process; it does a lap each time that it is asked for one, and looks at what it fetched."""
+    target = folder / side
+    target.mkdir()
+    command = [sys.executable, str(HERE / "peers" / "blob_side.py"), side, str(port), str(folder.parent / size)]
+    with (
+        (folder / f"{side}.txt").open("w+", encoding="utf-8") as said,
+        subprocess.Popen([*command, str(target)], stdin=-1, stdout=-1, stderr=said, text=True) as process,
+    ):
+        assert process.stdin and process.stdout
+        into, out = process.stdin, process.stdout
+
+        def lap(way: str) -> Took:
+            print(way, file=into, flush=True)
+            if not (line := out.readline()):
+                said.seek(0)
+                raise SystemExit(f"{side}, {way}, {size}: {said.read()[-2000:]}")
+            return Took(**json.loads(line))
+
         try:
-            return run(command, None, LIMIT_S)
-        except FailedError as error:
-            raise SystemExit(f"{side}, {job}: {error}") from None
+            yield lap
+        finally:
+            process.kill()
 
 
 def told(console: Console, job: str, took: dict[str, list[Took]]) -> dict[str, float]:
@@ -102,8 +142,7 @@ def told(console: Console, job: str, took: dict[str, list[Took]]) -> dict[str, f
         table.add_column(heading, justify="right")
     for side, runs in took.items():
         rates = sorted(size / 1e6 / each.seconds for each in runs)
-        cpu = statistics.median(each.told["cpu"] for each in runs)
-        peak = max(each.peak_gib for each in runs) * 1024
+        cpu, peak = statistics.median(each.cpu for each in runs), max(each.peak for each in runs)
         table.add_row(
             side, *(f"{x:.0f}" for x in (statistics.median(rates), rates[0], rates[-1])), f"{cpu:.2f}", f"{peak:.0f}"
         )
@@ -113,7 +152,7 @@ def told(console: Console, job: str, took: dict[str, list[Took]]) -> dict[str, f
     spread = T[len(pairs) - 1] * statistics.stdev(pairs) / len(pairs) ** 0.5
     mean = statistics.mean(pairs)
     console.print(f"beside {fastest}: {mean:.2f} times its throughput, 95 % from {mean - spread:.2f}")
-    peak = max(each.peak_gib for each in took["yearling"])
+    peak = max(each.peak for each in took["yearling"])
     return {f"ratio_{job}": mean - spread, f"ratio_{job}_memory": MEMORY / peak}
 
 

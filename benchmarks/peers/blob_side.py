@@ -1,47 +1,54 @@
-"""One client's run of one job of the Blob benchmark.
+"""One client of the Blob benchmark, which does a lap whenever it is asked for one.
 
-In: client, job, port, folder of the files, folder to fetch into. Out: what it took; what was fetched is compared.
+In: client, port, folder of the files, folder to fetch into; then "up" or "down", line by line. Out: a line of JSON for
+each lap, with what it took; what was fetched is compared, outside of the clock.
 """
 
 from __future__ import annotations
 
 import filecmp
+import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from asked import clock, tell
+from asked import clock
 
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-LAPS = {"up_large": 7, "down_large": 21, "up_small": 3, "down_small": 3}  # of a run; the one in the middle counts
+Work = Callable[[str, dict[str, Path]], None]
 ACCOUNT, PART, AT_ONCE, MANY_AT_ONCE = "devstoreaccount1", 16 << 20, 4, 16
 
 
 def main() -> None:
-    """Do the job and say how long it took."""
-    side, job, port, work, target = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5])
-    way, what = job.split("_")
-    container = f"{side}-{what}"
+    """Do laps, and say how long each took."""
+    side, port, source, target = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
+    container = f"{side}-{source.name}"
     _make(container, port)
-    files = {f"x/{file.name}": file for file in sorted((work / what).iterdir())}
-    targets = {name: target / Path(name).name for name in files}
-    client, package = CLIENTS[side](container, port)
-    laps = []
-    for _ in range(LAPS[job]):
-        for file in targets.values():
-            file.unlink(missing_ok=True)
+    files = {f"x/{file.name}": file for file in sorted(source.iterdir())}
+    work = CLIENTS[side](container, port)
+    for lap, line in enumerate(sys.stdin):
+        way, here = line.strip(), target / str(lap)
+        here.mkdir()
+        targets = {name: here / Path(name).name for name in files}
         began = clock()
-        client(way, files if way == "up" else targets)
-        laps.append((began, clock()))
-    began, ended = sorted(laps, key=lambda lap: lap[1][0] - lap[0][0])[len(laps) // 2]
-    if way == "down":
-        assert all(filecmp.cmp(targets[name], file, shallow=False) for name, file in files.items()), "other bytes"
-    tell(began, len(files), version(package), ended)
+        work(way, files if way == "up" else targets)
+        seconds, cpu = (after - before for before, after in zip(began, clock(), strict=True))
+        if way == "down":
+            assert all(filecmp.cmp(targets[name], file, shallow=False) for name, file in files.items()), "other bytes"
+        if len(files) == 1:  # many stay: ext4 looks at each inode that was freed of late, for each file that comes
+            shutil.rmtree(here)
+        print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": _peak()}), flush=True)
     os._exit(0)  # obstore's asynchronous calls may abort an interpreter that ends
+
+
+def _peak() -> float:
+    """MiB; Linux only. What getrusage tells is no less than the most that the parent had."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def _make(container: str, port: int) -> None:
@@ -67,7 +74,7 @@ def _same(files: dict[str, Path], found: list[str]) -> None:
     assert sorted(files) == sorted(found), "other files"
 
 
-def yearling(container: str, port: int) -> tuple[Any, str]:
+def yearling(container: str, port: int) -> Work:
     """As `yearling blob cp` does it, but for the command line."""
     os.environ["AZURE_STORAGE_KEY"] = KEY
     from yearling.cloud.copying import copy
@@ -80,10 +87,10 @@ def yearling(container: str, port: int) -> tuple[Any, str]:
         there, here = (place, str(file.parent)) if more else (f"{place}/{Path(name).name}", str(file))
         copy(*((here, there) if way == "up" else (there, here)), Cloud())
 
-    return work, "yearling"
+    return work
 
 
-def obstore(container: str, port: int) -> tuple[Any, str]:
+def obstore(container: str, port: int) -> Work:
     """Parts of 16 MiB, four at a time; many files at once, by its asynchronous calls."""
     import asyncio
 
@@ -119,10 +126,10 @@ def obstore(container: str, port: int) -> tuple[Any, str]:
                 for chunk in library.get(store, name).stream(PART):
                     out.write(chunk)
 
-    return work, "obstore"
+    return work
 
 
-def pyarrow(container: str, port: int) -> tuple[Any, str]:
+def pyarrow(container: str, port: int) -> Work:
     """Its file system, with copies by its own threads."""
     from pyarrow import fs
 
@@ -144,10 +151,10 @@ def pyarrow(container: str, port: int) -> tuple[Any, str]:
             _same(files, [info.path.removeprefix(f"{container}/") for info in found])
         _each(files, one)
 
-    return work, "pyarrow"
+    return work
 
 
-def sdk(container: str, port: int) -> tuple[Any, str]:
+def sdk(container: str, port: int) -> Work:
     """The SDK with parts of 16 MiB, four at a time; many files by threads."""
     from azure.storage.blob import ContainerClient
 
@@ -167,10 +174,10 @@ def sdk(container: str, port: int) -> tuple[Any, str]:
             _same(files, list(client.list_blob_names(name_starts_with="x/")))
         _each(files, one)
 
-    return work, "azure-storage-blob"
+    return work
 
 
-CLIENTS: dict[str, Callable[[str, int], tuple[Any, str]]] = {
+CLIENTS: dict[str, Callable[[str, int], Work]] = {
     "yearling": yearling, "obstore": obstore, "pyarrow": pyarrow, "sdk": sdk,
 }  # fmt: skip
 
