@@ -3,10 +3,10 @@
 In: flags. Out: a table on standard output and, with --json, one last line of JSON whose `ratio_...` keys say how many
 times yearling's throughput is that of the fastest client, at the lower end of an interval over all pairs. Four jobs:
 one large file and a folder of many small ones, up and down, with a key, against Azurite on loopback with its blobs in
-memory. A folder is fetched as people do it: what lies there is asked for first. Each turn has an Azurite of its own and
-each client a process of its own there; they take their laps one after the other, back and forth, the clock starts after
-their imports, and of a client's laps the one in the middle counts. Each turn of yearling is held against that of the
-fastest peer.
+memory. A folder is fetched as people do it: what lies there is asked for first.
+In each turn a client is a new process with a new Azurite, which slows down with each blob that it holds. They take
+their laps one after the other, back and forth; the clock starts after their imports, and of a client's laps the one in
+the middle counts. Each turn of yearling is held against that of the fastest peer.
 Loopback has no latency and Azurite one thread: only ratios carry over.
 """
 
@@ -37,7 +37,7 @@ AZURITE = HERE.parent / "tests" / "azurite" / "node_modules" / ".bin" / "azurite
 SIDES = ("yearling", "obstore", "pyarrow", "sdk")
 SIZES = ("large", "small")
 LARGE, SMALL, MANY = 200 << 20, 10 << 10, 2000
-LAPS = {"up_large": 3, "down_large": 21, "up_small": 3, "down_small": 3}  # of a turn; Azurite holds all that came up
+LAPS = {"up_large": 3, "down_large": 21, "up_small": 3, "down_small": 3}  # of a turn; Azurite keeps what comes
 MEMORY = 256  # MiB that yearling may take
 # of Student's t at 95 %, two-sided, by the pairs less one
 T = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
@@ -96,8 +96,9 @@ def one_turn(folder: Path, size: str, turn: int) -> dict[str, dict[str, Took]]:
     """All laps of all clients, up and then down; by way and client, the one in the middle."""
     folder.mkdir()
     found = dict[str, dict[str, Took]]()
-    with azurite(folder) as port, ExitStack() as ends:
-        clients = {side: ends.enter_context(client(folder, side, size, port)) for side in SIDES}
+    with ExitStack() as ends:
+        ports = {side: ends.enter_context(azurite(folder)) for side in SIDES}
+        clients = {side: ends.enter_context(client(folder, side, size, port)) for side, port in ports.items()}
         for way in ("up", "down"):
             laps: dict[str, list[Took]] = {side: [] for side in SIDES}
             for lap in range(LAPS[f"{way}_{size}"]):
