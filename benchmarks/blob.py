@@ -4,9 +4,10 @@ In: flags. Out: a table on standard output and, with --json, one last line of JS
 times yearling's throughput is that of the fastest client, at the lower end of an interval over all pairs. Four jobs:
 one large file and a folder of many small ones, up and down, with a key, against Azurite on loopback with its blobs in
 memory. A folder is fetched as people do it: what lies there is asked for first.
-In each turn a client is a new process with a new Azurite, which slows down with each blob that it holds. They take
-their laps one after the other, back and forth; the clock starts after their imports, and of a client's laps the one in
-the middle counts. Each turn of yearling is held against that of the fastest peer.
+Each turn has a new Azurite, for one may be half as fast again as the next, and it slows down with each blob: so all
+send to the same names, and fetch what yearling sent before, with its checksums. Each client is a process of its own;
+they take their laps one after the other, back and forth. The clock starts after their imports, and of a client's laps
+in a turn the one in the middle counts. Each turn of yearling is held against that of the fastest peer.
 Loopback has no latency and Azurite one thread: only ratios carry over.
 """
 
@@ -96,10 +97,10 @@ def one_turn(folder: Path, size: str, turn: int) -> dict[str, dict[str, Took]]:
     """All laps of all clients, up and then down; by way and client, the one in the middle."""
     folder.mkdir()
     found = dict[str, dict[str, Took]]()
-    with ExitStack() as ends:
-        ports = {side: ends.enter_context(azurite(folder)) for side in SIDES}
-        clients = {side: ends.enter_context(client(folder, side, size, port)) for side, port in ports.items()}
+    with azurite(folder) as port, ExitStack() as ends:
+        clients = {side: ends.enter_context(client(folder, side, size, port)) for side in SIDES}
         for way in ("up", "down"):
+            clients["yearling"]("up")  # not counted
             laps: dict[str, list[Took]] = {side: [] for side in SIDES}
             for lap in range(LAPS[f"{way}_{size}"]):
                 for side in SIDES if (turn + lap) % 2 else reversed(SIDES):

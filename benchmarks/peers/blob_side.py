@@ -26,10 +26,9 @@ ACCOUNT, PART, AT_ONCE, MANY_AT_ONCE = "devstoreaccount1", 16 << 20, 4, 16
 def main() -> None:
     """Do laps, and say how long each took."""
     side, port, source, target = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
-    container = f"{side}-{source.name}"
-    _make(container, port)
+    _make(source.name, port)
     files = {f"x/{file.name}": file for file in sorted(source.iterdir())}
-    work = CLIENTS[side](container, port)
+    work = CLIENTS[side](source.name, port)
     for lap, line in enumerate(sys.stdin):
         way, here = line.strip(), target / str(lap)
         here.mkdir()
