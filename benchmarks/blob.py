@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import select
 import signal
 import socket
 import statistics
@@ -28,6 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 from rich.console import Console
@@ -39,7 +41,7 @@ SIDES = ("yearling", "obstore", "pyarrow", "sdk")
 SIZES = ("large", "small")
 LARGE, SMALL, MANY = 200 << 20, 10 << 10, 2000
 LAPS = {"up_large": 3, "down_large": 21, "up_small": 3, "down_small": 3}  # of a turn; Azurite keeps what comes
-MEMORY = 256  # MiB that yearling may take
+LIMIT_S, MEMORY = 300, 256  # seconds of a lap; MiB that yearling may take
 # of Student's t at 95 %, two-sided, by the pairs less one
 T = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
@@ -117,13 +119,16 @@ def client(folder: Path, side: str, size: str, port: int) -> Iterator[Callable[[
     command = [sys.executable, str(HERE / "peers" / "blob_side.py"), side, str(port), str(folder.parent / size)]
     with (
         (folder / f"{side}.txt").open("w+", encoding="utf-8") as said,
-        subprocess.Popen([*command, str(target)], stdin=-1, stdout=-1, stderr=said, text=True) as process,
+        subprocess.Popen([*command, str(target)], stdin=PIPE, stdout=PIPE, stderr=said, text=True) as process,
     ):
         assert process.stdin and process.stdout
         into, out = process.stdin, process.stdout
 
         def lap(way: str) -> Took:
             print(way, file=into, flush=True)
+            in_time, _, _ = select.select([out], [], [], LIMIT_S)
+            if not in_time:
+                raise SystemExit(f"{side}, {way}, {size}: ran past {LIMIT_S} s")
             if not (line := out.readline()):
                 said.seek(0)
                 raise SystemExit(f"{side}, {way}, {size}: {said.read()[-2000:]}")
